@@ -1,0 +1,74 @@
+/**
+ * @file file.h
+ * Files and directories, made durable. Errors name the path.
+ *
+ * Functions that take `dir` and `name` act on an entry of an open directory, so that a path swapped behind
+ * our back changes nothing; `path` is only for the messages.
+ */
+#ifndef NBDPULL_FILE_H
+#define NBDPULL_FILE_H
+
+#include "nbdpull/error.h"
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/** Read exactly size bytes at pos. NP_FAILED on I/O errors, NP_DAMAGED when the file ends before. */
+int np_file_read_at(int fd, const char *path, void *buffer, size_t size, uint64_t pos, struct np_error *err);
+
+/** Write all of size bytes. NP_FAILED with the path and the cause (no space, quota, I/O error). */
+int np_file_write(int fd, const char *path, const void *bytes, size_t size, struct np_error *err);
+
+/** As np_file_write for count pieces, in one system call where the kernel takes it. @param pieces changed */
+int np_file_writev(int fd, const char *path, struct iovec *pieces, int count, struct np_error *err);
+
+/** Write all of size bytes at pos. */
+int np_file_write_at(int fd, const char *path, const void *bytes, size_t size, uint64_t pos,
+                     struct np_error *err);
+
+/** fsync; NP_FAILED when the kernel cannot promise that the data are there. */
+int np_file_sync(int fd, const char *path, struct np_error *err);
+
+/**
+ * Replace or create dir/name with the bytes so that a reader, and a power cut, sees the old or the new file
+ * and nothing between: write to a temporary name, fsync, rename, fsync the directory. Mode 0600.
+ * @param dir open directory
+ */
+int np_file_replace(int dir, const char *path, const char *name, const void *bytes, size_t size,
+                    struct np_error *err);
+
+/**
+ * As np_file_replace, but never over an existing name (link, then unlink of the temporary one).
+ * NP_FAILED with "exists" when name is taken.
+ */
+int np_file_create_whole(int dir, const char *path, const char *name, const void *bytes, size_t size,
+                         struct np_error *err);
+
+/**
+ * The whole file as a NUL-terminated buffer.
+ * @param limit most bytes to accept; NP_DAMAGED beyond it
+ * @param bytes out, owned (free)
+ * @param size  out, without the NUL
+ */
+int np_file_read_whole(int dir, const char *path, const char *name, size_t limit, char **bytes, size_t *size,
+                       struct np_error *err);
+
+/** Make a directory of mode 0700 (whatever the umask); one that exists already is fine. */
+int np_dir_make(int dir, const char *path, const char *name, struct np_error *err);
+
+/** Open a directory without following a link in its last part. @return descriptor, or -1 */
+int np_dir_open(int dir, const char *path, const char *name, struct np_error *err);
+
+/** Remove what is below dir/name and itself; what is not there is fine. Never follows links. */
+int np_dir_remove(int dir, const char *path, const char *name, struct np_error *err);
+
+/** "A/B" in new memory, owned (free); NULL when out of memory. */
+char *np_path_join(const char *a, const char *b);
+
+/**
+ * True if a name from a domain or a stream may become part of a file name: 1 to 64 of [A-Za-z0-9._-], no
+ * leading dot or dash.
+ */
+bool np_name_is_safe(const char *name);
+
+#endif

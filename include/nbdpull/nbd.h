@@ -1,0 +1,25 @@
+/**
+ * @file nbd.h
+ * A disk of a pull-mode job as a source: one NBD connection per reader. All of libnbd's client side.
+ */
+#ifndef NBDPULL_NBD_H
+#define NBDPULL_NBD_H
+
+#include "nbdpull/source.h"
+
+/**
+ * Connect once to learn size and abilities (structured replies and base:allocation are required).
+ * @param socket      path of the Unix socket; copied
+ * @param export_name copied
+ * @param bitmap      dirty bitmap exported with it ("qemu:dirty-bitmap:NAME" without the prefix), or NULL.
+ * When given and the server does not offer it: an error, never "nothing dirty".
+ * @param source      out, owned: np_nbd_source_close
+ */
+int np_nbd_source_open(const char *socket, const char *export_name, const char *bitmap,
+                       struct np_source *source, struct np_error *err);
+void np_nbd_source_close(struct np_source *source); /**< readers are closed; takes a zeroed struct */
+
+/** Block sizes the server advertises (minimum, preferred), 0 when it does not. */
+void np_nbd_source_blocks(const struct np_source *source, uint32_t *minimum, uint32_t *preferred);
+
+#endif

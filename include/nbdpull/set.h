@@ -1,0 +1,155 @@
+/**
+ * @file set.h
+ * A backup set on disk: set.json, points, streams, readable config copies, intent, lock. The rules are in
+ * ARCHITECTURE.md: a point record is written last; what no record mentions is debris.
+ *
+ * A set belongs to one thread; np_set_stream_open gives inputs that any thread may read.
+ */
+#ifndef NBDPULL_SET_H
+#define NBDPULL_SET_H
+
+#include "nbdpull/meta.h"
+#include "nbdpull/stream.h"
+
+struct np_set;
+
+enum np_set_mode {
+    NP_SET_READ,   /**< no lock, nothing is written */
+    NP_SET_WRITE,  /**< locked by this process; must exist */
+    NP_SET_CREATE, /**< locked; made when the directory is missing or empty */
+};
+
+/**
+ * Open a set.
+ * @param path directory
+ * @param command what this run does, kept in the lock file for the message of who comes second
+ * @return 0, or -1: NP_BUSY when locked (pid, since when, command); NP_FAILED when the directory is not empty
+ *         and no set, is a newer version, or cannot be written; NP_DAMAGED for a broken set.json
+ */
+int np_set_open(const char *path, enum np_set_mode mode, const char *command, struct np_set **set,
+                struct np_error *err);
+void np_set_close(struct np_set *set); /**< unlocks; takes NULL */
+
+const char *np_set_path(const struct np_set *set);
+const struct np_uuid *np_set_uuid(const struct np_set *set);
+
+/** First 12 hexadecimal digits of the set's UUID: the part of checkpoint names. Borrowed. */
+const char *np_set_short_id(const struct np_set *set);
+
+/** Bind a new set to a domain, or refuse when it is bound to another (NP_FAILED, names both). */
+int np_set_bind(struct np_set *set, const char *domain_name, const struct np_uuid *domain,
+                struct np_error *err);
+
+/* ---- points ---- */
+
+/** One disk in a point record. */
+struct np_point_disk {
+    char target[NP_TARGET_MAX];
+    bool stored;              /**< false: the domain had it, this point does not (why says so) */
+    char level[NP_LEVEL_MAX]; /**< of this disk: full, copy, inc, diff */
+    char how[NP_HOW_MAX];     /**< all, bitmap, scan */
+    char why[NP_WHY_MAX];
+    char parent[NP_POINT_ID_MAX]; /**< "" none */
+    struct np_uuid stream_uuid, state;
+    uint64_t virtual_size;
+    uint64_t stream_size; /**< bytes of the stream file */
+    uint64_t data_bytes, zero_bytes, stored_bytes;
+    char codec[NP_CODEC_NAME_MAX]; /**< as asked: "lz4", "zstd:3" */
+    char file[128];                /**< relative to the set: "streams/0001.vda.nbp" */
+    bool digest_known;
+    struct np_hash128 digest;
+    char checkpoint[NP_CHECKPOINT_MAX]; /**< "" when the disk is not in the point's checkpoint */
+    char image[NP_IMAGE_MAX];
+    uint64_t image_dev, image_ino;
+};
+
+/** A committed restore point. */
+struct np_point {
+    char id[NP_POINT_ID_MAX]; /**< "0001" */
+    struct np_uuid uuid;
+    char level[NP_LEVEL_MAX];           /**< as requested */
+    char time[NP_TIME_MAX];             /**< UTC: the instant the job began */
+    char checkpoint[NP_CHECKPOINT_MAX]; /**< "" none */
+    bool quiesced;
+    struct np_point_disk *disks; /**< owned */
+    size_t disk_count;
+};
+
+struct np_points {
+    struct np_point *list; /**< owned, by rising id */
+    size_t count;
+};
+
+/** All committed points. A point record that is damaged is an error that names it. @param points out, owned
+ */
+int np_set_points(struct np_set *set, struct np_points *points, struct np_error *err);
+void np_points_clear(struct np_points *points); /**< takes a zeroed struct */
+void np_point_clear(struct np_point *point);
+
+/**
+ * The point that --until means: a point id ("0003", "3"), a checkpoint name, or "latest" (NULL too).
+ * @param point out, borrowed from points. NP_FAILED: no such point (says which there are), or none at all
+ */
+int np_points_find(const struct np_points *points, const char *until, const struct np_point **point,
+                   struct np_error *err);
+
+/** The id the next point gets: one more than any ever used in this set (kept in set.json's directory
+ * listing). */
+int np_set_next_id(struct np_set *set, char id[NP_POINT_ID_MAX], struct np_error *err);
+
+/** The commit: the record appears, durably, and with it the point. Streams and config were synced before. */
+int np_set_commit(struct np_set *set, const struct np_point *point, struct np_error *err);
+
+/* ---- streams ---- */
+
+/** A stream being written: streams/ID.TARGET.nbp, which no record mentions yet. */
+struct np_stream_file;
+int np_set_stream_create(struct np_set *set, const char *point_id, const char *target,
+                         struct np_stream_file **file, struct np_error *err);
+void np_stream_file_sink(struct np_stream_file *file, struct np_sink *sink);
+const char *np_stream_file_name(const struct np_stream_file *file); /**< relative to the set; borrowed */
+/** Cut anything preallocated, fsync file and directory. */
+int np_stream_file_sync(struct np_stream_file *file, struct np_error *err);
+void np_stream_file_close(struct np_stream_file *file); /**< takes NULL; the file stays */
+
+/** Open a stream of a point for reading, as an input that np_stream_open takes. Checks its size against the
+ * record. */
+struct np_stream_input;
+int np_set_stream_open(struct np_set *set, const struct np_point_disk *disk, struct np_stream_input **file,
+                       struct np_input_at *input, struct np_error *err);
+void np_stream_input_close(struct np_stream_input *file); /**< takes NULL */
+
+/** Remove streams and config of an id that was not committed. */
+int np_set_remove_point_files(struct np_set *set, const char *point_id, struct np_error *err);
+
+/** Remove every file that no point record mentions (and that no running backup writes: we hold the lock). */
+int np_set_remove_debris(struct np_set *set, struct np_error *err);
+
+/** A readable copy: config/ID/NAME, synced. @param name checked */
+int np_set_config_write(struct np_set *set, const char *point_id, const char *name, const void *bytes,
+                        size_t size, struct np_error *err);
+
+/** *bytes NULL when there is none. @param bytes out, owned */
+int np_set_config_read(struct np_set *set, const char *point_id, const char *name, char **bytes, size_t *size,
+                       struct np_error *err);
+
+/* ---- intent ---- */
+
+/** What a running backup has begun. */
+struct np_intent {
+    char point_id[NP_POINT_ID_MAX];
+    char checkpoint[NP_CHECKPOINT_MAX]; /**< "" none */
+    char uri[256];
+    struct np_uuid domain;
+    char socket[108];
+    char work_dir[256]; /**< private directory with socket and scratch, removed as a whole */
+    char started[NP_TIME_MAX];
+};
+
+/** Durable before it returns. */
+int np_set_intent_write(struct np_set *set, const struct np_intent *intent, struct np_error *err);
+/** *found false when nothing was under way. */
+int np_set_intent_read(struct np_set *set, struct np_intent *intent, bool *found, struct np_error *err);
+int np_set_intent_clear(struct np_set *set, struct np_error *err);
+
+#endif

@@ -1,0 +1,168 @@
+/**
+ * @file virt.h
+ * All of libvirt and libxml2: connection, domains and their disks, backup jobs, checkpoints.
+ *
+ * An np_virt runs libvirt's event loop in a thread of its own until np_virt_close. Functions may be called
+ * from any one thread at a time. Libvirt's error is copied at the call. NP_FAILED unless said otherwise.
+ */
+#ifndef NBDPULL_VIRT_H
+#define NBDPULL_VIRT_H
+
+#include "nbdpull/cancel.h"
+#include "nbdpull/error.h"
+#include "nbdpull/uuid.h"
+
+#include <sys/types.h>
+
+struct np_virt;
+
+/**
+ * Connect. Remote URIs (a host part or a transport) are refused before anything is done.
+ * @param uri as virsh -c; NULL: libvirt's default
+ */
+int np_virt_open(const char *uri, struct np_virt **virt, struct np_error *err);
+void np_virt_close(struct np_virt *virt);            /**< takes NULL */
+const char *np_virt_uri(const struct np_virt *virt); /**< as libvirt reports it; borrowed */
+
+/* ---- domains ---- */
+
+struct np_domain;
+
+/** By name, then UUID, then (like virsh) running id. An unknown one: the message lists how to see them. */
+int np_domain_find(struct np_virt *virt, const char *name, struct np_domain **domain, struct np_error *err);
+void np_domain_free(struct np_domain *domain); /**< takes NULL */
+const char *np_domain_name(const struct np_domain *domain);
+struct np_uuid np_domain_uuid(const struct np_domain *domain);
+
+/** Does it run (or is it paused)? */
+int np_domain_is_active(struct np_domain *domain, bool *active, struct np_error *err);
+
+#define NP_DISK_WHY_MAX 160
+
+/** A disk of the live domain. All strings owned by the list. */
+struct np_domain_disk {
+    char target[64];                        /**< "vda" */
+    char *device;                           /**< "disk", "cdrom", "floppy", "lun" */
+    char *source_type;                      /**< "file", "block", "network", ... */
+    char *source;                           /**< path or protocol name as libvirt shows it; NULL when empty */
+    char *format;                           /**< driver type: "qcow2", "raw", ... */
+    char *serial;                           /**< or NULL */
+    uint64_t size;                          /**< virtual size, bytes; 0 when not known */
+    uint32_t logical_block, physical_block; /**< bytes; 0 when libvirt does not say */
+    uint64_t image_dev, image_ino;          /**< of the local image behind `source`; 0, 0 otherwise */
+    bool can_backup;                        /**< takes part in a pull backup */
+    bool can_bitmap;                        /**< can hold a dirty bitmap, so takes part in checkpoints */
+    char why[NP_DISK_WHY_MAX];              /**< reason when can_backup or can_bitmap is false, else "" */
+};
+
+struct np_domain_disks {
+    struct np_domain_disk *list; /**< owned, in the XML's order */
+    size_t count;
+};
+
+/** Read the disks of the running domain. @param disks out, owned: np_domain_disks_clear */
+int np_domain_disks(struct np_domain *domain, struct np_domain_disks *disks, struct np_error *err);
+void np_domain_disks_clear(struct np_domain_disks *disks); /**< takes a zeroed struct */
+
+/** The XML without secrets. @param live that of the running domain, else the inactive one. @param xml out,
+ * owned */
+int np_domain_xml(struct np_domain *domain, bool live, char **xml, struct np_error *err);
+
+/** Path of the NVRAM file of a domain XML; *path NULL when it has none. @param path out, owned (free) */
+int np_xml_nvram(const char *domain_xml, char **path, struct np_error *err);
+
+/** Owner that QEMU's process runs as (DAC label of the live XML); *known false when there is no such label.
+ */
+int np_domain_qemu_owner(struct np_domain *domain, bool *known, uid_t *uid, gid_t *gid, struct np_error *err);
+
+/** Where a restored disk lies, for np_xml_relocate. */
+struct np_xml_disk {
+    const char *target;
+    const char *path;   /**< absolute path of the restored image */
+    const char *format; /**< "qcow2" or "raw" */
+};
+
+/**
+ * The XML of a restored guest that can be defined beside the original: new name, no UUID, disks in `disks` as
+ * local files of that path and format (backing chains and snapshots' traces removed), disks that were not
+ * restored removed, NVRAM path replaced (or removed when nvram is NULL), no MAC clash (MACs removed).
+ * @param xml out, owned (free)
+ */
+int np_xml_relocate(const char *domain_xml, const char *name, const struct np_xml_disk *disks, size_t count,
+                    const char *nvram, char **xml, struct np_error *err);
+
+/* ---- backup jobs ---- */
+
+struct np_job_disk {
+    const char *target;
+    const char *scratch;     /**< path of the scratch file that libvirt makes */
+    const char *export_name; /**< NBD export */
+    const char *incremental; /**< checkpoint to start from, or NULL: full */
+    const char *bitmap;      /**< export name of the dirty bitmap when incremental */
+    bool checkpoint;         /**< this disk is in the new checkpoint */
+};
+
+struct np_job_spec {
+    const char *socket;     /**< path of the NBD server's Unix socket */
+    const char *checkpoint; /**< name of the checkpoint to create with the job, or NULL */
+    const struct np_job_disk
+        *disks; /**< the disks that are backed up; all others are listed as backup='no' */
+    size_t disk_count;
+    const struct np_domain_disks *all; /**< all disks of the domain */
+};
+
+struct np_job;
+
+/**
+ * Refuse early: NP_BUSY when a backup or another job runs on the domain, naming it. (virDomainBackupBegin
+ * would wait 30 s for the lock.)
+ */
+int np_job_check_free(struct np_domain *domain, struct np_error *err);
+
+/**
+ * Begin the job and the checkpoint in one call, read the XML back and compare (every disk, socket, scratch).
+ * On failure nothing of ours runs and nothing is left (NP_BUSY when another job holds the lock).
+ */
+int np_job_begin(struct np_domain *domain, const struct np_job_spec *spec, struct np_job **job,
+                 struct np_error *err);
+
+/**
+ * Is the running job still ours (socket path in its XML)? NP_FAILED when it is not, or when none runs, saying
+ * what is known: aborted by somebody, domain ended.
+ */
+int np_job_check_ours(struct np_job *job, struct np_error *err);
+
+/** End our job, which is its normal end too, and wait for its completion event. Fine when it is over already.
+ */
+int np_job_end(struct np_job *job, struct np_error *err);
+
+/** Free; does not end the job. Takes NULL. */
+void np_job_free(struct np_job *job);
+
+/** Socket path of the backup job that runs on the domain; *socket NULL when none runs. @param socket out,
+ * owned */
+int np_job_running_socket(struct np_domain *domain, char **socket, struct np_error *err);
+
+/** End the domain's backup job if its socket is this one, and wait until it is over. Nothing if it is not. */
+int np_job_end_by_socket(struct np_domain *domain, const char *socket, struct np_error *err);
+
+/* ---- checkpoints ---- */
+
+struct np_names {
+    char **list; /**< owned */
+    size_t count;
+};
+void np_names_clear(struct np_names *names); /**< takes a zeroed struct */
+
+/** Names of the domain's checkpoints that begin with prefix. @param names out, owned */
+int np_checkpoint_list(struct np_domain *domain, const char *prefix, struct np_names *names,
+                       struct np_error *err);
+
+/** The checkpoint's XML, as saved beside a point. @param xml out, owned */
+int np_checkpoint_xml(struct np_domain *domain, const char *name, char **xml, struct np_error *err);
+
+/** Delete with its bitmaps; on a bitmap that is gone: redefine without it, delete again. None of that name:
+ * fine. */
+int np_checkpoint_delete(struct np_domain *domain, const char *name, struct np_error *err);
+
+#endif

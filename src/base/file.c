@@ -1,0 +1,250 @@
+#include "nbdpull/file.h"
+
+#include "nbdpull/bytes.h"
+#include "nbdpull/cleanup.h"
+#include "nbdpull/uuid.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+int np_file_read_at(int fd, const char *path, void *buffer, size_t size, uint64_t pos, struct np_error *err)
+{
+    uint8_t *to = buffer;
+    while (size > 0) {
+        ssize_t got = pread(fd, to, size, (off_t)pos);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return np_fail_errno(err, NP_FAILED, errno, "%s: cannot read at byte %ju", path, (uintmax_t)pos);
+        if (got == 0)
+            return np_fail(err, NP_DAMAGED, "%s: the file ends at byte %ju, %zu bytes early", path,
+                           (uintmax_t)pos, size);
+        to += got;
+        pos += (uint64_t)got;
+        size -= (size_t)got;
+    }
+    return 0;
+}
+
+int np_file_writev(int fd, const char *path, struct iovec *pieces, int count, struct np_error *err)
+{
+    while (count > 0) {
+        if (pieces->iov_len == 0) {
+            pieces++;
+            count--;
+            continue;
+        }
+        ssize_t put = writev(fd, pieces, count < IOV_MAX ? count : IOV_MAX);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return np_fail_errno(err, NP_FAILED, errno, "%s: cannot write", path);
+        for (size_t left = (size_t)put; left > 0;) {
+            size_t step = left < pieces->iov_len ? left : pieces->iov_len;
+            pieces->iov_base = (uint8_t *)pieces->iov_base + step;
+            pieces->iov_len -= step;
+            left -= step;
+            if (pieces->iov_len == 0) {
+                pieces++;
+                count--;
+            }
+        }
+    }
+    return 0;
+}
+
+int np_file_write(int fd, const char *path, const void *bytes, size_t size, struct np_error *err)
+{
+    struct iovec piece = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size};
+    return np_file_writev(fd, path, &piece, 1, err);
+}
+
+int np_file_write_at(int fd, const char *path, const void *bytes, size_t size, uint64_t pos,
+                     struct np_error *err)
+{
+    const uint8_t *from = bytes;
+    while (size > 0) {
+        ssize_t put = pwrite(fd, from, size, (off_t)pos);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return np_fail_errno(err, NP_FAILED, errno, "%s: cannot write at byte %ju", path, (uintmax_t)pos);
+        from += put;
+        pos += (uint64_t)put;
+        size -= (size_t)put;
+    }
+    return 0;
+}
+
+int np_file_sync(int fd, const char *path, struct np_error *err)
+{
+    if (fsync(fd) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot make the data durable", path);
+    return 0;
+}
+
+/* A temporary file beside the final one, whole and durable. */
+static int write_temporary(int dir, const char *path, char temporary[NAME_MAX + 1], const char *name,
+                           const void *bytes, size_t size, struct np_error *err)
+{
+    struct np_uuid random;
+    if (np_uuid_random(&random, err) < 0)
+        return -1;
+    snprintf(temporary, NAME_MAX + 1, ".%.200s.%08x.tmp", name, np_get_le32(random.bytes));
+
+    NP_AUTO_FD int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create", path);
+    if (fchmod(fd, 0600) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot set its mode", path);
+    if (np_file_write(fd, path, bytes, size, err) < 0 || np_file_sync(fd, path, err) < 0) {
+        unlinkat(dir, temporary, 0);
+        return -1;
+    }
+    return 0;
+}
+
+int np_file_replace(int dir, const char *path, const char *name, const void *bytes, size_t size,
+                    struct np_error *err)
+{
+    char temporary[NAME_MAX + 1];
+    if (write_temporary(dir, path, temporary, name, bytes, size, err) < 0)
+        return -1;
+    if (renameat(dir, temporary, dir, name) < 0) {
+        np_fail_errno(err, NP_FAILED, errno, "%s: cannot rename into place", path);
+        unlinkat(dir, temporary, 0);
+        return -1;
+    }
+    return np_file_sync(dir, path, err);
+}
+
+int np_file_create_whole(int dir, const char *path, const char *name, const void *bytes, size_t size,
+                         struct np_error *err)
+{
+    char temporary[NAME_MAX + 1];
+    if (write_temporary(dir, path, temporary, name, bytes, size, err) < 0)
+        return -1;
+    int linked = renameat2(dir, temporary, dir, name, RENAME_NOREPLACE);
+    if (linked < 0 && errno == EINVAL) { /* a file system without it */
+        linked = linkat(dir, temporary, dir, name, 0);
+        if (linked == 0)
+            unlinkat(dir, temporary, 0);
+    }
+    if (linked < 0) {
+        np_fail_errno(err, NP_FAILED, errno, "%s: cannot put into place", path);
+        unlinkat(dir, temporary, 0);
+        return -1;
+    }
+    return np_file_sync(dir, path, err);
+}
+
+int np_file_read_whole(int dir, const char *path, const char *name, size_t limit, char **bytes, size_t *size,
+                       struct np_error *err)
+{
+    NP_AUTO_FD int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open", path);
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot stat", path);
+    if (!S_ISREG(st.st_mode))
+        return np_fail(err, NP_DAMAGED, "%s: not a regular file", path);
+    if ((uint64_t)st.st_size > limit)
+        return np_fail(err, NP_DAMAGED, "%s: %ju bytes, more than the %zu that can be right", path,
+                       (uintmax_t)st.st_size, limit);
+
+    NP_AUTO_FREE char *text = malloc((size_t)st.st_size + 1);
+    if (text == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot read", path);
+    if (np_file_read_at(fd, path, text, (size_t)st.st_size, 0, err) < 0)
+        return -1;
+    text[st.st_size] = '\0';
+    *size = (size_t)st.st_size;
+    *bytes = NP_STEAL(text);
+    return 0;
+}
+
+int np_dir_make(int dir, const char *path, const char *name, struct np_error *err)
+{
+    if (mkdirat(dir, name, 0700) < 0) {
+        if (errno == EEXIST)
+            return 0;
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create the directory", path);
+    }
+    return 0;
+}
+
+int np_dir_open(int dir, const char *path, const char *name, struct np_error *err)
+{
+    int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        np_fail_errno(err, NP_FAILED, errno, "%s: cannot open the directory", path);
+    return fd;
+}
+
+static void close_dir(DIR **dir)
+{
+    if (*dir != NULL)
+        closedir(*dir);
+}
+
+static int remove_below(int dir, const char *path, int depth, struct np_error *err)
+{
+    int copy = fcntl(dir, F_DUPFD_CLOEXEC, 0);
+    NP_CLEANUP(close_dir) DIR *list = copy < 0 ? NULL : fdopendir(copy);
+    if (list == NULL)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot list", path);
+
+    for (struct dirent *entry; (entry = readdir(list)) != NULL;) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (unlinkat(dir, entry->d_name, 0) == 0 || errno == ENOENT)
+            continue;
+        if (errno != EISDIR && errno != EPERM)
+            return np_fail_errno(err, NP_FAILED, errno, "%s/%s: cannot remove", path, entry->d_name);
+        if (depth == 0)
+            return np_fail(err, NP_FAILED, "%s/%s: directories are nested too deep to remove", path,
+                           entry->d_name);
+        NP_AUTO_FD int below = np_dir_open(dir, path, entry->d_name, err);
+        if (below < 0 || remove_below(below, path, depth - 1, err) < 0)
+            return -1;
+        if (unlinkat(dir, entry->d_name, AT_REMOVEDIR) < 0)
+            return np_fail_errno(err, NP_FAILED, errno, "%s/%s: cannot remove", path, entry->d_name);
+    }
+    return 0;
+}
+
+int np_dir_remove(int dir, const char *path, const char *name, struct np_error *err)
+{
+    NP_AUTO_FD int below = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (below < 0 && errno == ENOENT)
+        return 0;
+    if (below < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open the directory to remove it", path);
+    if (remove_below(below, path, 8, err) < 0)
+        return -1;
+    if (unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot remove the directory", path);
+    return 0;
+}
+
+char *np_path_join(const char *a, const char *b)
+{
+    size_t used = strlen(a);
+    bool slash = used > 0 && a[used - 1] == '/';
+    char *joined;
+    if (asprintf(&joined, "%s%s%s", a, slash ? "" : "/", b) < 0)
+        return NULL;
+    return joined;
+}
+
+bool np_name_is_safe(const char *name)
+{
+    size_t length = strlen(name);
+    return length >= 1 && length <= 64 && name[0] != '.' && name[0] != '-' &&
+           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == length;
+}
