@@ -129,8 +129,8 @@ static int check_disk(const struct np_meta *meta, size_t i, const char *where, s
     const struct np_meta_disk *disk = &meta->disks[i];
     if (!np_name_is_safe(disk->target))
         return np_fail(err, NP_DAMAGED, "%s: disks[%zu]: the target is no safe name", where, i);
-    if (disk->id == NP_DISK_NONE)
-        return np_fail(err, NP_DAMAGED, "%s: disk %s: id 65535 stands for no disk", where, disk->target);
+    if (disk->id >= NP_DISKS_MAX)
+        return np_fail(err, NP_DAMAGED, "%s: disk %s: ids are 0 to 1023", where, disk->target);
     if (i > 0 && meta->disks[i - 1].id >= disk->id)
         return np_fail(err, NP_DAMAGED, "%s: disk %s: ids do not rise", where, disk->target);
     for (size_t k = 0; k < i; k++) {
