@@ -11,11 +11,15 @@ static struct np_hash128 term(uint64_t number, uint64_t length, struct np_hash12
     return np_hash128(bytes, sizeof(bytes));
 }
 
+void np_digest_join(struct np_hash128 *sum, struct np_hash128 other)
+{
+    sum->low += other.low;
+    sum->high += other.high + (sum->low < other.low);
+}
+
 void np_digest_add(struct np_hash128 *sum, uint64_t number, uint64_t length, struct np_hash128 hash)
 {
-    struct np_hash128 t = term(number, length, hash);
-    sum->low += t.low;
-    sum->high += t.high + (sum->low < t.low);
+    np_digest_join(sum, term(number, length, hash));
 }
 
 void np_digest_subtract(struct np_hash128 *sum, uint64_t number, uint64_t length, struct np_hash128 hash)
