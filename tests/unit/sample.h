@@ -22,6 +22,7 @@ struct memory {
     size_t size, room;
 };
 
+/* @param bytes not of this memory */
 static inline void memory_add(struct memory *memory, const void *bytes, size_t size)
 {
     if (memory->size + size > memory->room) {
@@ -32,6 +33,16 @@ static inline void memory_add(struct memory *memory, const void *bytes, size_t s
     if (size > 0)
         memcpy(memory->bytes + memory->size, bytes, size);
     memory->size += size;
+}
+
+static inline void memory_double(struct memory *memory)
+{
+    size_t size = memory->size;
+    uint8_t *copy = malloc(size);
+    assert_non_null(copy);
+    memcpy(copy, memory->bytes, size);
+    memory_add(memory, copy, size);
+    free(copy);
 }
 
 static inline int memory_append(void *ctx, struct iovec *pieces, int count, struct np_error *err)
@@ -54,7 +65,8 @@ static inline int pipe_read(void *ctx, void *buffer, size_t size, size_t *got, s
     if (pipe->fail_at > 0 && pipe->at + size > pipe->fail_at)
         return np_fail(err, NP_FAILED, "the pipe broke");
     *got = np_min_u64(np_min_u64(size, pipe->step), pipe->size - pipe->at);
-    memcpy(buffer, pipe->bytes + pipe->at, *got);
+    if (*got > 0)
+        memcpy(buffer, pipe->bytes + pipe->at, *got);
     pipe->at += *got;
     return 0;
 }

@@ -11,10 +11,15 @@
 #include "../../format/trailer.h"
 
 enum {
-    FIX_SUMS = 0,        /* positions, numbers, sums, and END's size, count and digest: always */
-    FIX_LINKS = 1 << 0,  /* what INDEX, DIR and END say of where records are */
-    FIX_LEAVES = 1 << 1, /* leaves list the records before them */
-    FIX_TOTALS = 1 << 2, /* DIR and results add up the records */
+    FIX_SUMS = 0,            /* positions, numbers, sums, and END's size, count and digest: always */
+    FIX_END = 1 << 0,        /* where END says that META and DIR are */
+    FIX_DIR = 1 << 1,        /* where DIR says that roots and blobs are */
+    FIX_NODES = 1 << 2,      /* where inner nodes say that their children are, and `prev` */
+    FIX_LEAF_LINKS = 1 << 3, /* where leaves say that records are */
+    FIX_LEAVES = 1 << 4,     /* leaves list the records before them */
+    FIX_TOTALS = 1 << 5,     /* DIR and results add up the records */
+    FIX_ABOVE = FIX_END | FIX_DIR | FIX_NODES,
+    FIX_LINKS = FIX_ABOVE | FIX_LEAF_LINKS,
     FIX_ALL = FIX_LINKS | FIX_LEAVES | FIX_TOTALS,
 };
 
@@ -232,31 +237,38 @@ static inline void fix_totals(const struct parts *parts, struct part *part)
     }
 }
 
-static inline void fix_links(const struct parts *parts, struct part *part, uint64_t last_index, unsigned fix)
+static inline void fix_index(const struct parts *parts, struct part *part, uint64_t last_index, unsigned fix)
 {
     uint8_t *table = part->table;
-    switch (part->header.type) {
-    case NP_RECORD_INDEX:
+    bool leaf = table[0] == 0;
+    if (fix & FIX_NODES)
         np_put_le64(table + 8, last_index);
-        if (table[0] == 0 && !(fix & FIX_LEAVES)) /* else its entries are new already */
-            fix_leaf_links(parts, part);
-        for (unsigned i = 0; table[0] > 0 && i < np_get_le16(table + 2); i++)
-            fix_child(parts, table + NP_INDEX_HEAD_SIZE + (size_t)i * NP_INDEX_CHILD_SIZE);
-        break;
-    case NP_RECORD_DIR:
-        np_put_le64(table + 8, last_index);
-        for (uint32_t i = 0; i < np_get_le32(table); i++)
-            if (table[NP_DIR_HEAD_SIZE + i * NP_DIR_DISK_SIZE + 3] & 1) /* it has a root */
-                fix_child(parts, table + NP_DIR_HEAD_SIZE + i * NP_DIR_DISK_SIZE + 8);
-        for (uint32_t i = 0; i < np_get_le32(table + 4); i++)
-            fix_place(parts, table + np_trailer_dir_size(np_get_le32(table), i));
-        break;
-    case NP_RECORD_END:
-        fix_place(parts, table + 16);
-        fix_place(parts, table + 40);
-        break;
-    default:
-        break;
+    if (leaf && (fix & FIX_LEAF_LINKS) && !(fix & FIX_LEAVES)) /* else its entries are new already */
+        fix_leaf_links(parts, part);
+    for (unsigned i = 0; !leaf && (fix & FIX_NODES) && i < np_get_le16(table + 2); i++)
+        fix_child(parts, table + NP_INDEX_HEAD_SIZE + (size_t)i * NP_INDEX_CHILD_SIZE);
+}
+
+static inline void fix_dir(const struct parts *parts, struct part *part, uint64_t last_index)
+{
+    uint8_t *table = part->table;
+    np_put_le64(table + 8, last_index);
+    for (uint32_t i = 0; i < np_get_le32(table); i++)
+        if (table[NP_DIR_HEAD_SIZE + i * NP_DIR_DISK_SIZE + 3] & 1) /* it has a root */
+            fix_child(parts, table + NP_DIR_HEAD_SIZE + i * NP_DIR_DISK_SIZE + 8);
+    for (uint32_t i = 0; i < np_get_le32(table + 4); i++)
+        fix_place(parts, table + np_trailer_dir_size(np_get_le32(table), i));
+}
+
+static inline void fix_links(const struct parts *parts, struct part *part, uint64_t last_index, unsigned fix)
+{
+    if (part->header.type == NP_RECORD_INDEX)
+        fix_index(parts, part, last_index, fix);
+    if (part->header.type == NP_RECORD_DIR && (fix & FIX_DIR))
+        fix_dir(parts, part, last_index);
+    if (part->header.type == NP_RECORD_END && (fix & FIX_END)) {
+        fix_place(parts, part->table + 16);
+        fix_place(parts, part->table + 40);
     }
 }
 
@@ -274,8 +286,7 @@ static inline struct memory put_together(struct parts *parts, unsigned fix)
             rebuild_leaf(parts, i);
         if (totals && (fix & FIX_TOTALS))
             fix_totals(parts, part);
-        if (fix & FIX_LINKS)
-            fix_links(parts, part, last_index, fix);
+        fix_links(parts, part, last_index, fix);
         if (header->type == NP_RECORD_END) {
             np_put_le64(part->table, memory.size + NP_END_SIZE);
             np_put_le64(part->table + 8, i + 1);

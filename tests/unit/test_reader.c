@@ -364,7 +364,7 @@ static void test_reader__only_zeroes_to_the_next_mib_may_follow(void **state)
     memory_add(&memory, zeroes, 1);
     fails(NP_DAMAGED, read_all(&memory, &err));
     memory.size = size;
-    memory_add(&memory, memory.bytes, size);
+    memory_double(&memory);
     refused(memory, "something follows the end");
     free(zeroes);
     guest_free(&guest);
