@@ -31,7 +31,7 @@ struct np_cursor {
     /* Nodes check the order inside them; this is for records of one window in two leaves. */
     uint64_t window, reached;
     bool in_window;
-    uint8_t live[NP_GRANULES_MAX / 8];
+    uint8_t described[NP_MAP_BYTES_MAX]; /* map of the open window: absent is what may still come */
 };
 
 int np_cursor_open(struct np_stream *stream, uint16_t disk, bool hashes, struct np_cursor **cursor,
@@ -213,33 +213,34 @@ static int reach_leaf(struct np_cursor *cursor, struct np_error *err)
     return 1;
 }
 
-static bool describe(struct np_cursor *cursor, const struct np_entry *entry)
+/* Add an entry of the open window to what is described of it; false if something was there already. */
+static bool describe_more(struct np_cursor *cursor, const struct np_entry *entry)
 {
     unsigned granules = np_window_granules(&cursor->disk->geometry, entry->offset);
     for (unsigned i = 0; i < granules; i++) {
-        enum np_granule_state state = np_map_get(entry->map, i);
-        uint8_t bit = (uint8_t)(1u << i % 8);
+        enum np_granule_state state = np_map_get(entry->map, i), was = np_map_get(cursor->described, i);
         if (state != NP_GRANULE_DATA && state != NP_GRANULE_ZERO)
             continue;
-        if (cursor->live[i / 8] & bit)
+        if (was == NP_GRANULE_DATA || was == NP_GRANULE_ZERO)
             return false;
-        cursor->live[i / 8] |= bit;
+        np_map_set(cursor->described, i, state);
     }
     return true;
 }
 
+/* Almost every window has one entry, so its map is only copied; looking at it waits for a second one. */
 static bool is_in_order(struct np_cursor *cursor, const struct np_entry *entry)
 {
     bool is_data = entry->type == NP_RECORD_DATA;
-    if (!(is_data && cursor->in_window && entry->offset == cursor->window)) {
-        if (entry->offset < cursor->reached)
-            return false;
-        memset(cursor->live, 0, sizeof(cursor->live));
-    }
+    if (is_data && cursor->in_window && entry->offset == cursor->window)
+        return describe_more(cursor, entry);
+    if (entry->offset < cursor->reached)
+        return false;
     cursor->window = entry->offset;
     cursor->reached = entry_end(cursor, entry);
     cursor->in_window = is_data;
-    return !is_data || describe(cursor, entry);
+    memcpy(cursor->described, entry->map, np_map_bytes(&cursor->disk->geometry));
+    return true;
 }
 
 static int take_entry(struct np_cursor *cursor, struct np_entry *entry, struct np_error *err)
