@@ -22,7 +22,7 @@
 #define NP_INDEX_LEAF_ENTRIES 1024 /**< of a leaf, at most */
 #define NP_INDEX_LEAF_HASHES 8192  /**< of a leaf, at most */
 #define NP_INDEX_CHILDREN 256      /**< of an inner node, at most */
-#define NP_INDEX_LEVELS 8          /**< more than any disk needs: 2^10 * 256^7 records */
+#define NP_INDEX_LEVELS 9          /**< 0 to 8, more than any disk needs: 2^10 * 256^8 records */
 
 struct np_index_child {
     struct np_place place;

@@ -6,7 +6,13 @@
 
 static const uint8_t magic[4] = {0x89, 'N', 'B', 'P'};
 
-enum { HEAD_SUM_AT = 88, BLOB_TABLE_MIN = 27, BLOB_TABLE_MAX = 26 + 255, PART_MAX = 1 << 20 };
+enum {
+    HEAD_SUM_AT = 88,
+    BLOB_TABLE_MIN = 27,
+    BLOB_TABLE_MAX = 26 + 255,
+    META_DATA_MAX = 1 << 20,
+    INDEX_DATA_MAX = 128 << 10
+};
 
 /* What a type's header may say, before anything else of the stream is known. */
 struct limits {
@@ -17,11 +23,11 @@ struct limits {
 };
 
 static const struct limits limits[] = {
-    [NP_RECORD_META] = {"META", 2, NP_TABLE_MAX, PART_MAX, false, false},
+    [NP_RECORD_META] = {"META", 2, NP_TABLE_MAX, META_DATA_MAX, false, false},
     [NP_RECORD_DATA] = {"DATA", 8, NP_DATA_TABLE_MAX, NP_CHUNK_MAX, true, true},
     [NP_RECORD_ZERO] = {"ZERO", 0, 0, 0, true, true},
     [NP_RECORD_BLOB] = {"BLOB", BLOB_TABLE_MIN, BLOB_TABLE_MAX, NP_BLOB_PART_MAX, false, true},
-    [NP_RECORD_INDEX] = {"INDEX", 16, NP_TABLE_MAX, PART_MAX, true, true},
+    [NP_RECORD_INDEX] = {"INDEX", 16, NP_TABLE_MAX, INDEX_DATA_MAX, true, true},
     [NP_RECORD_DIR] = {"DIR", 16, NP_TABLE_MAX, 0, false, false},
     [NP_RECORD_END] = {"END", NP_END_SIZE - NP_RECORD_HEADER_SIZE, NP_END_SIZE - NP_RECORD_HEADER_SIZE, 0,
                        false, false},

@@ -126,7 +126,7 @@ static const char *wrong_blobs(const struct np_record_header *header, const stru
 
 static const char *wrong_dir(const struct np_record_header *header, const struct np_dir *dir)
 {
-    if (dir->disks < 1 || dir->disks > NP_DISKS_MAX ||
+    if (dir->disks < 1 || dir->disks > NP_DISKS_MAX || dir->blobs > NP_BLOBS_MAX ||
         header->table_len != np_trailer_dir_size(dir->disks, dir->blobs))
         return "its table does not hold its disks and blobs";
     if (dir->last_index % NP_RECORD_ALIGN != 0 || dir->last_index >= header->pos)

@@ -32,9 +32,8 @@ static int check_name(const struct np_writer *writer, const char *name, struct n
     for (size_t i = 0; i < writer->blob_count; i++)
         if (strcmp(writer->blobs[i].name, name) == 0)
             return np_fail(err, NP_FAILED, "two files to be stored are named %s", name);
-    if (np_trailer_dir_size((uint32_t)writer->meta->disk_count, (uint32_t)writer->blob_count + 1) >
-        NP_TABLE_MAX)
-        return np_fail(err, NP_FAILED, "%s: more files than a stream can hold", name);
+    if (writer->blob_count == NP_BLOBS_MAX)
+        return np_fail(err, NP_FAILED, "%s: a stream holds at most %d files", name, NP_BLOBS_MAX);
     return 0;
 }
 

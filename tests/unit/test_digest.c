@@ -107,6 +107,16 @@ static void test_digest__is_a_sum_of_hashes_of_32_bytes(void **state)
     assert_true(np_hash128_equal(sum, np_hash128(term, sizeof(term))));
 }
 
+static void test_digest__vector_of_the_page(void **state)
+{
+    (void)state;
+    struct np_hash128 sum = {0, 0}, abc = np_hash128("abc", 3);
+    np_digest_add(&sum, 5, 3, abc);
+    assert_true(sum.high == UINT64_C(0x7f24f1b687569c46) && sum.low == UINT64_C(0x41c77c1847d966f5));
+    np_digest_add(&sum, 6, 3, abc);
+    assert_true(sum.high == UINT64_C(0x0943f79007cd0663) && sum.low == UINT64_C(0xf3dad5fe1f704a49));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -117,6 +127,7 @@ int main(void)
         cmocka_unit_test(test_digest__order_does_not_matter),
         cmocka_unit_test(test_digest__subtract_undoes_add_with_carry_and_borrow),
         cmocka_unit_test(test_digest__number_length_and_hash_all_count),
+        cmocka_unit_test(test_digest__vector_of_the_page),
         cmocka_unit_test(test_digest__is_a_sum_of_hashes_of_32_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

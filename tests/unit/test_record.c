@@ -244,7 +244,7 @@ static void test_record__sizes_are_bounded_by_type(void **state)
         {NP_RECORD_BLOB, 26 + 256, 0},
         {NP_RECORD_BLOB, 30, NP_BLOB_PART_MAX + 1},
         {NP_RECORD_INDEX, 15, 0},
-        {NP_RECORD_INDEX, 100, (1 << 20) + 1},
+        {NP_RECORD_INDEX, 100, (128 << 10) + 1},
         {NP_RECORD_DIR, 15, 0},
         {NP_RECORD_DIR, 100, 1},
         {NP_RECORD_END, 159, 0},

@@ -115,7 +115,7 @@ static void test_trailer__dir_must_be_possible(void **state)
         {4, 1},      {4, 3},      {7, 0x80},              /* blobs */
         {8, 1},      {15, 1},     {9, 0x10},              /* last INDEX: off 16, beyond, before root */
         {16, 7},     {17, 4},                             /* ids not rising, too large */
-        {18, 8},                                          /* level */
+        {18, 9},                                          /* level */
         {19, 7},     {19, 2},     {19, 1},                /* flags: unknown, no root, no digest */
         {20, 1},     {23, 1},                             /* reserved */
         {24, 1},     {26, 0x20},  {25, 0},                /* root: off 16, beyond, no place */
@@ -152,6 +152,27 @@ static void test_trailer__no_disk_is_damage(void **state)
     np_trailer_put_dir_head(dir_table, 0, 0, 0);
     dir_record.header.table_len = 16;
     fails(NP_DAMAGED, decode_dir(&err));
+}
+
+static void test_trailer__more_blobs_than_a_stream_holds_are_damage(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    static uint8_t table[NP_DIR_HEAD_SIZE + NP_DIR_DISK_SIZE + (NP_BLOBS_MAX + 1) * NP_PLACE_SIZE];
+    for (uint32_t blobs = NP_BLOBS_MAX; blobs <= NP_BLOBS_MAX + 1; blobs++) {
+        make_dir();
+        np_trailer_put_dir_head(table, 1, blobs, 0);
+        np_trailer_put_dir_disk(table + 16, &empty);
+        for (uint32_t i = 0; i < blobs; i++)
+            np_place_put(table + 128 + NP_PLACE_SIZE * i,
+                         &(struct np_place){4096 + 128 * (uint64_t)i, 1, 27, 1});
+        dir_record.table = table;
+        dir_record.header.table_len = 128 + NP_PLACE_SIZE * blobs;
+        if (blobs == NP_BLOBS_MAX)
+            ok(decode_dir(&err));
+        else
+            fails(NP_DAMAGED, decode_dir(&err));
+    }
 }
 
 /* ---- END ---- */
@@ -351,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_trailer__dir_bytes),
         cmocka_unit_test(test_trailer__dir_must_be_possible),
         cmocka_unit_test(test_trailer__no_disk_is_damage),
+        cmocka_unit_test(test_trailer__more_blobs_than_a_stream_holds_are_damage),
         cmocka_unit_test(test_trailer__end_and_back),
         cmocka_unit_test(test_trailer__end_must_fit_its_header),
         cmocka_unit_test(test_trailer__reserved_bytes_of_end_are_zero),

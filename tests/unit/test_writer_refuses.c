@@ -250,6 +250,27 @@ static void test_writer__bad_and_doubled_names_of_blobs_are_refused(void **state
     }
 }
 
+static void test_writer__more_blobs_than_a_stream_holds_are_refused(void **state)
+{
+    (void)state;
+    for (int more = 0; more < 2; more++) {
+        struct kit kit;
+        char name[16];
+        begin_full(&kit);
+        kit_ok(&kit, kit_zero(&kit, 0, 0, 8 * CHUNK));
+        kit_ok(&kit, kit_disk_end(&kit, 0));
+        for (int i = 0; i < NP_BLOBS_MAX; i++) {
+            snprintf(name, sizeof(name), "blob%d", i);
+            kit_ok(&kit, np_writer_blob(kit.writer, name, "b", 1, &kit.err));
+        }
+        if (more)
+            kit_refuses(&kit, np_writer_blob(kit.writer, "last", "b", 1, &kit.err), "at most 1024 files");
+        else
+            kit_finish(&kit);
+        refused(&kit);
+    }
+}
+
 static void test_writer__finished_stream_takes_nothing_more(void **state)
 {
     (void)state;
@@ -339,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_writer__digest_to_build_on_without_a_base_is_refused),
         cmocka_unit_test(test_writer__end_before_all_disks_have_ended_is_refused),
         cmocka_unit_test(test_writer__bad_and_doubled_names_of_blobs_are_refused),
+        cmocka_unit_test(test_writer__more_blobs_than_a_stream_holds_are_refused),
         cmocka_unit_test(test_writer__finished_stream_takes_nothing_more),
         cmocka_unit_test(test_writer__sink_that_fails_anywhere_ends_the_stream),
         cmocka_unit_test(test_writer__first_meta_that_fails_leaves_nothing),
