@@ -23,6 +23,8 @@ struct np_cursor {
     bool want_hashes;
     bool placed; /* the levels are filled and `next` is right */
     bool failed;
+    bool whole; /* since the disk's beginning without a jump: the sums must come to DIR's */
+    uint64_t records, stored_bytes;
     struct level levels[NP_INDEX_LEVELS];
     uint8_t *hashes; /* of the leaf; owned */
     size_t hashes_room;
@@ -190,6 +192,8 @@ int np_cursor_seek(struct np_cursor *cursor, uint64_t offset, struct np_error *e
 {
     cursor->in_window = false;
     cursor->reached = 0;
+    cursor->records = cursor->stored_bytes = 0;
+    cursor->whole = offset == 0;
     cursor->placed = true;
     cursor->failed = cursor->dir->has_root && descend(cursor, offset, err) < 0;
     return cursor->failed ? np_error_where(err, cursor->disk->target, offset) : 0;
@@ -250,6 +254,8 @@ static int take_entry(struct np_cursor *cursor, struct np_entry *entry, struct n
     if (cursor->want_hashes)
         entry->hashes = cursor->hashes + (size_t)cursor->hashes_used * NP_HASH128_SIZE;
     cursor->hashes_used += entry->hash_count;
+    cursor->records++;
+    cursor->stored_bytes += entry->data_len;
     if (!is_in_order(cursor, entry))
         return np_fail(err, NP_DAMAGED,
                        "%s: INDEX at byte %ju, disk %s, guest byte %ju: it lists what was listed before: the "
@@ -257,6 +263,19 @@ static int take_entry(struct np_cursor *cursor, struct np_entry *entry, struct n
                        cursor->stream->name, (uintmax_t)leaf->self.place.pos, cursor->disk->target,
                        (uintmax_t)entry->offset);
     return 1;
+}
+
+/* An index that lacks a record would restore stale bytes; who walked all of it can see that. */
+static int check_whole(const struct np_cursor *cursor, struct np_error *err)
+{
+    const struct np_totals *totals = &cursor->dir->totals;
+    if (!cursor->whole ||
+        (cursor->records == totals->records && cursor->stored_bytes == totals->stored_bytes))
+        return 0;
+    return np_fail(err, NP_DAMAGED,
+                   "%s: disk %s: its index lists %ju records where DIR counts %ju: the stream is damaged",
+                   cursor->stream->name, cursor->disk->target, (uintmax_t)cursor->records,
+                   (uintmax_t)totals->records);
 }
 
 int np_cursor_next(struct np_cursor *cursor, struct np_entry *entry, struct np_error *err)
@@ -268,8 +287,7 @@ int np_cursor_next(struct np_cursor *cursor, struct np_entry *entry, struct np_e
     if (!cursor->dir->has_root)
         return 0;
     int found = reach_leaf(cursor, err);
-    if (found > 0)
-        found = take_entry(cursor, entry, err);
+    found = found > 0 ? take_entry(cursor, entry, err) : found == 0 ? check_whole(cursor, err) : found;
     cursor->failed = found < 0;
     return found < 0 ? np_error_where(err, cursor->disk->target, cursor->reached) : found;
 }

@@ -160,6 +160,20 @@ static inline struct guest sample_guest(const uint64_t *sizes, size_t disks, uin
     return guest;
 }
 
+/* Two disks: one of several windows with an odd end, one smaller than a granule. */
+static inline struct guest two_disks(void)
+{
+    static const uint64_t sizes[] = {5 * SAMPLE_CHUNK + SAMPLE_GRANULE + 512, 1536};
+    return sample_guest(sizes, 2, 0x11);
+}
+
+/* A stream of one disk of about eight kilobytes, for the tests that try every byte. */
+static inline struct guest small_disk(void)
+{
+    static const uint64_t sizes[] = {2 * SAMPLE_CHUNK + 512, 700};
+    return sample_guest(sizes, 2, 0x11);
+}
+
 static inline void guest_free(struct guest *guest)
 {
     for (size_t i = 0; i < SAMPLE_DISKS; i++) {
@@ -294,6 +308,41 @@ static inline struct memory write_guest(const struct guest *guest, unsigned code
             write_window(writer, guest, i, offset, (uint8_t)(codec++ % 3));
             more = true;
         }
+    }
+    write_end(writer, guest);
+    return memory;
+}
+
+/* An increment of many records: windows 0, 3, 6, ... of so many granules. Of window 3i, granule i mod 16 is
+ * data that begins with the number i; with 1024 granules the others are dead, so that eight windows fill a
+ * leaf. */
+static inline struct memory many_records(struct guest *guest, uint64_t windows, unsigned granules)
+{
+    struct np_error err = NP_ERROR_INIT;
+    static uint8_t table[NP_DATA_TABLE_MAX], bytes[SAMPLE_GRANULE];
+    uint64_t chunk = (uint64_t)granules * SAMPLE_GRANULE, size = 3 * windows * chunk;
+    unsigned payload = granules == NP_GRANULES_MAX ? granules : 1;
+    *guest = (struct guest){.meta = sample_meta(&size, 1, 0x11)};
+    struct np_meta_disk *disk = &guest->meta->disks[0];
+    disk->geometry.chunk = (uint32_t)chunk;
+    disk->base_state = sample_uuid(0x40);
+    disk->base_size = size;
+    uint32_t map = np_map_bytes(&disk->geometry);
+    struct memory memory = {0};
+    struct np_writer *writer = writer_to(&memory, guest->meta);
+    for (uint64_t i = 0; i < windows; i++) {
+        memset(table, payload > 1 ? 0xff : 0, map);
+        np_map_set(table, i % 16, NP_GRANULE_DATA);
+        np_put_le64(bytes, i);
+        np_hash128_put(table + map + (payload > 1 ? i % 16 : 0) * NP_HASH128_SIZE,
+                       np_hash128(bytes, sizeof(bytes)));
+        struct np_packed packed = {.offset = 3 * i * chunk, .length = payload * SAMPLE_GRANULE, .codec = 1};
+        packed.table = table;
+        packed.table_len = map + payload * NP_HASH128_SIZE;
+        packed.data = bytes; /* nobody expands it */
+        packed.data_len = 8;
+        packed.data_sum = np_hash128(bytes, 8);
+        ok(np_writer_data(writer, 0, &packed, &err));
     }
     write_end(writer, guest);
     return memory;
@@ -443,6 +492,22 @@ static inline int restore_index(struct memory *memory, uint8_t *images[SAMPLE_DI
         status = restore_disk(stream, &meta->disks[i], images != NULL ? images[i] : NULL, err);
     np_stream_close(stream);
     return status;
+}
+
+/* Front to back, for the verdict alone. */
+static inline int read_all(const struct memory *memory, struct np_error *err)
+{
+    struct pipe pipe = {.bytes = memory->bytes, .size = memory->size, .step = SIZE_MAX};
+    return read_pipe(&pipe, NULL, false, err);
+}
+
+static inline struct np_stream *opened(struct memory *memory)
+{
+    struct np_error err = NP_ERROR_INIT;
+    struct np_input_at input = input_at(memory);
+    struct np_stream *stream = NULL;
+    ok(np_stream_open(&input, "sample", &stream, &err));
+    return stream;
 }
 
 #endif

@@ -312,4 +312,29 @@ static inline struct memory put_together(struct parts *parts, unsigned fix)
     return memory;
 }
 
+/* A stream of the guest, to be operated on. Takes the guest. */
+static inline struct parts *parts_of(struct guest guest)
+{
+    struct memory memory = write_guest(&guest, 0);
+    struct parts *parts = cut_up(&memory);
+    free(memory.bytes);
+    guest_free(&guest);
+    return parts;
+}
+
+/* A record of a type that nobody knows and anybody may skip. */
+static inline struct part optional_part(struct parts *parts)
+{
+    struct part part = {.header = parts->list[0].header, .was = UINT64_MAX};
+    part.header.type = 0x80 | 42;
+    part.header.codec = 9;
+    part.header.cipher = 9;
+    part.header.flags = 0xff00;
+    part.header.table_len = 5;
+    part.header.data_len = 70000;
+    part.table = calloc(1, 5);
+    part.data = calloc(1, 70000);
+    return part;
+}
+
 #endif
