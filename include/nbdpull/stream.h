@@ -35,6 +35,11 @@ struct np_sink {
     void *ctx;
 };
 
+/**
+ * A stream being written. What would make it a wrong stream (order, overlap, gaps, a body that no reader
+ * takes) is refused with NP_FAILED, for it is our own mistake. After any error, of ours or of the sink, the
+ * writer refuses everything but np_writer_size, np_writer_totals and np_writer_free: it cannot be finished.
+ */
 struct np_writer;
 
 /**
@@ -45,7 +50,10 @@ struct np_writer;
 int np_writer_new(const struct np_sink *sink, const struct np_meta *meta, struct np_writer **writer,
                   struct np_error *err);
 
-/** Write one window. Windows of a disk come in rising order; disks may alternate. */
+/**
+ * Write one window. Windows of a disk come in rising order; disks may alternate. A merge may write a window
+ * in several bodies, one after the other, that describe different granules.
+ */
 int np_writer_data(struct np_writer *writer, uint16_t disk, const struct np_packed *packed,
                    struct np_error *err);
 
@@ -58,8 +66,8 @@ int np_writer_zero(struct np_writer *writer, uint16_t disk, uint64_t offset, uin
                    struct np_error *err);
 
 /**
- * The disk has no more records: flushes its pending ZERO and index and checks that a disk without a base is
- * covered without gaps (assert-free error NP_FAILED: our own mistake, but never a stream that lies).
+ * The disk has no more records: flushes its pending ZERO and index and checks that a disk without a base, and
+ * the part by which a disk outgrew its base, is covered without gaps.
  * @param replaced   NULL for a disk without base; else the digest of base minus what this stream replaces, to
  *                   which the stream's own terms are added; NULL with a base: digest unknown
  */
@@ -119,7 +127,10 @@ int np_reader_data(struct np_reader *reader, void *buffer, size_t room, struct n
 /** Totals of the disk so far; complete and checked after np_reader_next gave 0. Borrowed. */
 const struct np_totals *np_reader_totals(const struct np_reader *reader, uint16_t disk);
 
-/** Name of the BLOB that the current BLOB record is a part of, its total size, and the part's offset. */
+/**
+ * Name of the BLOB that the current record is a part of, its total size, and the part's offset.
+ * @return 0, or -1 when the current record is no BLOB
+ */
 int np_reader_blob(const struct np_reader *reader, const char **name, uint64_t *total, uint64_t *offset);
 
 /** Bytes of the stream consumed so far. */
@@ -151,12 +162,19 @@ const struct np_totals *np_stream_totals(const struct np_stream *stream,
                                          uint16_t disk); /**< from DIR; NULL: no such disk */
 void np_stream_close(struct np_stream *stream);          /**< takes NULL */
 
-/** A blob by name. @param limit most bytes to accept. @param bytes out, owned; *bytes NULL when there is none
+/**
+ * A blob by name.
+ * @param limit most bytes to accept; NP_DAMAGED beyond it
+ * @param bytes out, owned (free); *bytes NULL when there is none
+ * @return 0, or -1: NP_DAMAGED, also when a blob whose name cannot be read may be the one
  */
 int np_stream_blob(struct np_stream *stream, const char *name, size_t limit, void **bytes, size_t *size,
                    struct np_error *err);
 
-/** The name of blob i, or NULL when there are fewer. Borrowed from the stream. */
+/**
+ * The name of blob i, NULL when there are fewer, or "" when its record is damaged (the stream opens
+ * nevertheless; np_stream_blob says what is wrong with it). Borrowed from the stream.
+ */
 const char *np_stream_blob_name(const struct np_stream *stream, size_t i);
 
 /** What an index leaf says of one DATA or ZERO record. */
@@ -176,10 +194,13 @@ struct np_cursor;
 int np_cursor_open(struct np_stream *stream, uint16_t disk, bool hashes, struct np_cursor **cursor,
                    struct np_error *err);
 
-/** The next entry in guest order. @return 1, 0 at the end, -1: NP_DAMAGED */
+/**
+ * The next entry in guest order. A window may have several entries, of different granules.
+ * @return 1, 0 at the end, -1: NP_DAMAGED; after an error only np_cursor_seek makes it usable again
+ */
 int np_cursor_next(struct np_cursor *cursor, struct np_entry *entry, struct np_error *err);
 
-/** Go to the first entry that covers or follows a guest offset. */
+/** Go to the first entry that covers or follows a guest offset: np_cursor_next gives it. */
 int np_cursor_seek(struct np_cursor *cursor, uint64_t offset, struct np_error *err);
 
 void np_cursor_close(struct np_cursor *cursor); /**< takes NULL */
@@ -187,7 +208,7 @@ void np_cursor_close(struct np_cursor *cursor); /**< takes NULL */
 /**
  * Read the record an entry names and verify it: head_sum and identity against the entry, table and data
  * against their sums, np_window_check. Thread-safe.
- * @param table  room for np_data_table_max bytes (NP_DATA_TABLE_MAX)
+ * @param table  room for NP_DATA_TABLE_MAX bytes
  * @param data   room for entry->data_len bytes
  * @param record out; points into table and data
  */
