@@ -9,13 +9,15 @@
 #include <sys/un.h>
 
 #define NAME "/nbdpull-XXXXXX"
+#define PARENT_MAX 64 /* longest parent directory; the whole path must fit sun_path */
 
-static int make_directory(char directory[80], struct np_error *err)
+static int make_directory(char directory[NP_LISTENER_DIRECTORY], struct np_error *err)
 {
+    _Static_assert(PARENT_MAX + sizeof(NAME) <= NP_LISTENER_DIRECTORY, "the name must fit");
     const char *runtime = getenv("XDG_RUNTIME_DIR");
-    bool usable = runtime != NULL && runtime[0] == '/' && strlen(runtime) + sizeof(NAME) <= 80 &&
+    bool usable = runtime != NULL && runtime[0] == '/' && strlen(runtime) <= PARENT_MAX &&
                   access(runtime, W_OK | X_OK) == 0;
-    snprintf(directory, 80, "%.60s" NAME, usable ? runtime : "/tmp");
+    snprintf(directory, NP_LISTENER_DIRECTORY, "%.64s" NAME, usable ? runtime : "/tmp");
     if (mkdtemp(directory) != NULL)
         return 0;
     np_fail_errno(err, NP_FAILED, errno, "%s: cannot create a directory for a socket", directory);

@@ -7,10 +7,12 @@
 
 #include "nbdpull/error.h"
 
+#define NP_LISTENER_DIRECTORY 80
+
 struct np_listener {
-    char directory[80]; /* mode 0700, with a random name; "" when there is none */
-    char path[108];     /* of the socket in it */
-    int fd;             /* listening, or -1 */
+    char directory[NP_LISTENER_DIRECTORY]; /* mode 0700, with a random name; "" when there is none */
+    char path[108];                        /* of the socket in it */
+    int fd;                                /* listening, or -1 */
 };
 
 /* backlog: connections that may wait before the server takes the first one */
