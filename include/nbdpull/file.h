@@ -45,6 +45,13 @@ int np_file_create_whole(int dir, const char *path, const char *name, const void
                          struct np_error *err);
 
 /**
+ * Give the durable file dir/temporary its final name, never over an existing one, and make that durable.
+ * On failure the temporary one is still there, or, if only the directory could not be made durable, the new
+ * one.
+ */
+int np_file_place(int dir, const char *path, const char *temporary, const char *name, struct np_error *err);
+
+/**
  * The whole file as a NUL-terminated buffer.
  * @param limit most bytes to accept; NP_DAMAGED beyond it
  * @param bytes out, owned (free)

@@ -1,6 +1,10 @@
 /**
  * @file nbd.h
- * A disk of a pull-mode job as a source: one NBD connection per reader. All of libnbd's client side.
+ * A disk of a pull-mode job as a source: one NBD connection per reader.
+ *
+ * The export must not change while the source is open, as those of backup jobs and of read-only servers do
+ * not: a reader keeps the server's last block status answer and hands it out piece by piece. That answer is
+ * bounded (2 MiB a reader at most), whatever the size of the disk.
  */
 #ifndef NBDPULL_NBD_H
 #define NBDPULL_NBD_H

@@ -2,6 +2,9 @@
  * @file subprocess.h
  * Child processes (qemu-img, qemu-nbd): found by PATH, never through a shell, in a process group of their
  * own (so that Ctrl-C reaches us first and we end them in order), and killed by the kernel if we die.
+ *
+ * The kernel goes by the thread: a child gets SIGTERM when the *thread* that started it ends. Start a child
+ * from a thread that lives until the child has been waited for.
  */
 #ifndef NBDPULL_SUBPROCESS_H
 #define NBDPULL_SUBPROCESS_H
@@ -33,6 +36,15 @@ int np_subprocess_output(const char *const argv[], size_t limit, char **text, st
  */
 int np_subprocess_start(struct np_subprocess *child, const char *const argv[], int pass_fd,
                         struct np_error *err);
+
+/**
+ * As np_subprocess_start, and the child is handed a listening socket the way systemd does it (LISTEN_FDS): a
+ * client may connect at once, it need not be known when the child is ready. If the child ends, waiting
+ * connections are closed, provided that the caller has closed its own copy.
+ * @param listening borrowed; the child has it as descriptor 3
+ */
+int np_subprocess_start_socket(struct np_subprocess *child, const char *const argv[], int listening,
+                               struct np_error *err);
 
 /** Wait for its end; as np_subprocess_run about its status. */
 int np_subprocess_wait(struct np_subprocess *child, struct np_error *err);

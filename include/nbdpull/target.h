@@ -17,7 +17,7 @@ struct np_target_options {
     uint64_t size;             /**< virtual size in bytes, not rounded */
     const char *preallocation; /**< "off", "metadata", "falloc", "full"; NULL is "off" */
     unsigned writers;          /**< most writers open at once, at least 1 */
-    struct np_cancel *cancel;  /**< or NULL */
+    struct np_cancel *cancel;  /**< or NULL; once it is asked, everything but close fails (NP_INTERRUPTED) */
 };
 
 struct np_target_ops {
@@ -25,7 +25,11 @@ struct np_target_ops {
     const char *extension; /**< of the file, without the dot */
 
     /**
-     * Make the temporary image; it reads as zeroes everywhere. Refuses when `name` exists (NP_FAILED).
+     * Make the temporary image; it reads as zeroes everywhere. Refuses when `name` exists (NP_FAILED), and a
+     * preallocation that the format does not have (NP_USAGE). A size that the format cannot hold is rounded
+     * up with zeroes, and a warning is logged.
+     *
+     * Call it from a thread that lives until close: a helper process may be tied to it (subprocess.h).
      * @param target out, owned: end it with close
      */
     int (*create)(const struct np_target_options *options, void **target, struct np_error *err);
@@ -33,7 +37,10 @@ struct np_target_ops {
     /** A way in for one thread. @param writer out, owned: writer_close in the same thread */
     int (*writer_open)(void *target, void **writer, struct np_error *err);
 
-    /** Write length bytes (at most 32 MiB) at offset, inside the image. */
+    /**
+     * Write length bytes (at most 32 MiB) at offset, inside the disk. Several writers write different bytes.
+     * NP_FAILED, or NP_INTERRUPTED soon after options.cancel was asked.
+     */
     int (*write)(void *writer, const void *bytes, uint64_t offset, size_t length, struct np_error *err);
 
     /** End a writer. Takes NULL. */

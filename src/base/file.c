@@ -122,24 +122,30 @@ int np_file_replace(int dir, const char *path, const char *name, const void *byt
     return np_file_sync(dir, path, err);
 }
 
+int np_file_place(int dir, const char *path, const char *temporary, const char *name, struct np_error *err)
+{
+    int moved = renameat2(dir, temporary, dir, name, RENAME_NOREPLACE);
+    if (moved < 0 && (errno == EINVAL || errno == ENOSYS)) { /* a file system or a kernel without it */
+        moved = linkat(dir, temporary, dir, name, 0);
+        if (moved == 0)
+            unlinkat(dir, temporary, 0);
+    }
+    if (moved < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot put into place", path);
+    return np_file_sync(dir, path, err);
+}
+
 int np_file_create_whole(int dir, const char *path, const char *name, const void *bytes, size_t size,
                          struct np_error *err)
 {
     char temporary[NAME_MAX + 1];
     if (write_temporary(dir, path, temporary, name, bytes, size, err) < 0)
         return -1;
-    int linked = renameat2(dir, temporary, dir, name, RENAME_NOREPLACE);
-    if (linked < 0 && errno == EINVAL) { /* a file system without it */
-        linked = linkat(dir, temporary, dir, name, 0);
-        if (linked == 0)
-            unlinkat(dir, temporary, 0);
-    }
-    if (linked < 0) {
-        np_fail_errno(err, NP_FAILED, errno, "%s: cannot put into place", path);
+    if (np_file_place(dir, path, temporary, name, err) < 0) {
         unlinkat(dir, temporary, 0);
         return -1;
     }
-    return np_file_sync(dir, path, err);
+    return 0;
 }
 
 int np_file_read_whole(int dir, const char *path, const char *name, size_t limit, char **bytes, size_t *size,

@@ -12,9 +12,57 @@
 #include <sys/wait.h>
 
 #define OUTPUT_LIMIT 65536
+#define LISTEN_FD 3
+#define LISTEN_PID "LISTEN_PID="
+
+/* What a child needs that is handed a listening socket; made before the fork. */
+struct handover {
+    int listening;
+    char **environment; /* ours without systemd's variables, and with these two */
+    char count[16];
+    char pid[sizeof(LISTEN_PID) + 20];
+};
+
+static int handover_init(struct handover *socket, int listening, struct np_error *err)
+{
+    size_t count = 0, kept = 0;
+    while (environ[count] != NULL)
+        count++;
+    *socket = (struct handover){.listening = listening, .count = "LISTEN_FDS=1", .pid = LISTEN_PID};
+    socket->environment = calloc(count + 3, sizeof(*socket->environment));
+    if (socket->environment == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot start a process");
+
+    for (size_t i = 0; i < count; i++)
+        if (strncmp(environ[i], "LISTEN_", 7) != 0)
+            socket->environment[kept++] = environ[i];
+    socket->environment[kept++] = socket->count;
+    socket->environment[kept] = socket->pid;
+    return 0;
+}
+
+/* In the child: only it knows its number, and printf is not allowed there. */
+static void handover_enter(struct handover *socket)
+{
+    char digits[20];
+    size_t count = 0;
+    for (pid_t left = getpid(); left > 0; left /= 10)
+        digits[count++] = (char)('0' + left % 10);
+    char *to = socket->pid + sizeof(LISTEN_PID) - 1;
+    while (count > 0)
+        *to++ = digits[--count];
+    *to = '\0';
+
+    if (socket->listening == LISTEN_FD)
+        fcntl(LISTEN_FD, F_SETFD, 0);
+    else
+        dup2(socket->listening, LISTEN_FD);
+    environ = socket->environment;
+}
 
 /* Between fork and exec only async-signal-safe calls are allowed: other threads may hold any lock. */
-static void child_exec(const char *const argv[], pid_t parent, int output, bool both, int pass_fd)
+static void child_exec(const char *const argv[], pid_t parent, int output, bool both, int pass_fd,
+                       struct handover *socket)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -31,6 +79,8 @@ static void child_exec(const char *const argv[], pid_t parent, int output, bool 
     dup2(output, STDERR_FILENO);
     if (pass_fd >= 0)
         fcntl(pass_fd, F_SETFD, 0);
+    if (socket != NULL)
+        handover_enter(socket);
     execvp(argv[0], (char *const *)(uintptr_t)argv);
 
     static const char cannot[] = "cannot be started; is it installed?\n";
@@ -40,7 +90,7 @@ static void child_exec(const char *const argv[], pid_t parent, int output, bool 
 }
 
 static int start(struct np_subprocess *child, const char *const argv[], bool both, int pass_fd,
-                 struct np_error *err)
+                 struct handover *socket, struct np_error *err)
 {
     *child = (struct np_subprocess){.output = -1};
     snprintf(child->name, sizeof(child->name), "%s", argv[0]);
@@ -52,7 +102,7 @@ static int start(struct np_subprocess *child, const char *const argv[], bool bot
     pid_t parent = getpid();
     pid_t pid = fork();
     if (pid == 0)
-        child_exec(argv, parent, ends[1], both, pass_fd);
+        child_exec(argv, parent, ends[1], both, pass_fd, socket);
     close(ends[1]);
     if (pid < 0) {
         close(ends[0]);
@@ -66,7 +116,19 @@ static int start(struct np_subprocess *child, const char *const argv[], bool bot
 int np_subprocess_start(struct np_subprocess *child, const char *const argv[], int pass_fd,
                         struct np_error *err)
 {
-    return start(child, argv, true, pass_fd, err);
+    return start(child, argv, true, pass_fd, NULL, err);
+}
+
+int np_subprocess_start_socket(struct np_subprocess *child, const char *const argv[], int listening,
+                               struct np_error *err)
+{
+    *child = (struct np_subprocess){.output = -1};
+    struct handover socket;
+    if (handover_init(&socket, listening, err) < 0)
+        return -1;
+    int started = start(child, argv, true, -1, &socket, err);
+    free(socket.environment);
+    return started;
 }
 
 /* Everything up to the limit; what comes after is read and dropped, so that the child never blocks. */
@@ -113,9 +175,10 @@ static int judge(const char *name, int status, char *text, size_t size, struct n
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
     const char *said = last_line(text, size);
+    const char *colon = said[0] == '\0' ? "" : ": ";
     if (WIFSIGNALED(status))
-        return np_fail(err, NP_FAILED, "%s was ended by signal %d: %s", name, WTERMSIG(status), said);
-    return np_fail(err, NP_FAILED, "%s failed with status %d: %s", name, WEXITSTATUS(status), said);
+        return np_fail(err, NP_FAILED, "%s was ended by signal %d%s%s", name, WTERMSIG(status), colon, said);
+    return np_fail(err, NP_FAILED, "%s failed with status %d%s%s", name, WEXITSTATUS(status), colon, said);
 }
 
 int np_subprocess_wait(struct np_subprocess *child, struct np_error *err)
@@ -142,7 +205,7 @@ int np_subprocess_output(const char *const argv[], size_t limit, char **text, st
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", argv[0]);
 
     struct np_subprocess child;
-    if (start(&child, argv, true, -1, err) < 0)
+    if (start(&child, argv, true, -1, NULL, err) < 0)
         return -1;
     size_t used = drain(child.output, taken, limit + 1);
     int status = reap(&child);

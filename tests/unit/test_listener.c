@@ -1,0 +1,68 @@
+/* Where the private socket is made. */
+#include "test.h"
+
+#include "../../src/target/listener.h"
+#include "nbdpull/file.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void assert_made_in(const char *parent)
+{
+    struct np_error err = NP_ERROR_INIT;
+    struct np_listener listener;
+    struct stat st;
+    ok(np_listener_open(&listener, 1, &err));
+    assert_memory_equal(listener.directory, parent, strlen(parent));
+    assert_ptr_equal(strrchr(listener.directory, '/'), listener.directory + strlen(parent));
+    assert_int_equal(stat(listener.directory, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0700);
+    assert_int_equal(stat(listener.path, &st), 0);
+    assert_true(S_ISSOCK(st.st_mode));
+    char directory[NP_LISTENER_DIRECTORY];
+    memcpy(directory, listener.directory, sizeof(directory));
+    np_listener_close(&listener);
+    np_listener_close(&listener);
+    assert_int_equal(access(directory, F_OK), -1);
+}
+
+static void test_listener__the_runtime_directory_unless_it_is_too_long(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    char parent[128] = "/tmp/nbdpull-test-XXXXXX";
+    assert_non_null(mkdtemp(parent));
+    size_t base = strlen(parent);
+    for (size_t length = 60; length <= 70; length++) {
+        parent[base] = '/';
+        memset(parent + base + 1, 'x', length - base - 1);
+        parent[length] = '\0';
+        ok(np_dir_make(AT_FDCWD, parent, parent, &err));
+        setenv("XDG_RUNTIME_DIR", parent, 1);
+        assert_made_in(length <= 64 ? parent : "/tmp");
+    }
+    parent[base] = '\0';
+    ok(np_dir_remove(AT_FDCWD, parent, parent, &err));
+}
+
+static void test_listener__without_a_usable_runtime_directory(void **state)
+{
+    (void)state;
+    unsetenv("XDG_RUNTIME_DIR");
+    assert_made_in("/tmp");
+    setenv("XDG_RUNTIME_DIR", "relative", 1);
+    assert_made_in("/tmp");
+    setenv("XDG_RUNTIME_DIR", "/nonexistent", 1);
+    assert_made_in("/tmp");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_listener__the_runtime_directory_unless_it_is_too_long),
+        cmocka_unit_test(test_listener__without_a_usable_runtime_directory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
