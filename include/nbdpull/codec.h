@@ -33,6 +33,9 @@ struct np_codec {
      * @return 0, or -1 with NP_DAMAGED: the input is not one unit of this codec of exactly that size
      */
     int (*expand)(const void *from, size_t stored, void *to, size_t size, struct np_error *err);
+
+    /** Name and version of the linked library, e.g. "lz4 1.9.4"; "" when there is none. */
+    void (*library)(char *text, size_t room);
 };
 
 /** By number, or NULL. Static. */

@@ -13,4 +13,7 @@ void np_digest_add(struct np_hash128 *sum, uint64_t number, uint64_t length, str
 /** sum -= term(number, length, hash): what an increment replaces. */
 void np_digest_subtract(struct np_hash128 *sum, uint64_t number, uint64_t length, struct np_hash128 hash);
 
+/** sum += other: two sets of granules that share none. */
+void np_digest_join(struct np_hash128 *sum, struct np_hash128 other);
+
 #endif

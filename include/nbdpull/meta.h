@@ -75,13 +75,20 @@ struct np_meta *np_meta_new(size_t disks, size_t point_disks, struct np_error *e
 void np_meta_free(struct np_meta *meta); /**< takes NULL */
 struct np_meta *np_meta_copy(const struct np_meta *meta, struct np_error *err);
 
-/** JSON text, keys in FORMAT.md's order, deterministic. @param text out, owned (free), NUL-terminated */
+/**
+ * JSON text, keys in FORMAT.md's order, deterministic.
+ * @param text out, owned (free), NUL-terminated
+ * @return 0, or -1: NP_FAILED, also when np_meta_parse would refuse it (nil UUIDs, a disk that is not in
+ *         point_disks with the same state and this stream, a time of another form, ...)
+ */
 int np_meta_format(const struct np_meta *meta, char **text, struct np_error *err);
 
 /**
  * Parse hostile text: size at most 1 MiB, depth at most 8, no duplicate keys, integers below 2^53, names in
- * `requires` known, geometry checked, ids and targets unique, targets safe as names (np_name_is_safe).
+ * `requires` known, geometry checked, ids and targets unique, targets safe as names (np_name_is_safe), each
+ * disk in the point's list with the same state and this stream's UUID.
  * @param name the stream's, for messages
+ * @return 0, or -1: NP_DAMAGED; NP_FAILED when it needs a newer reader
  */
 int np_meta_parse(const char *text, size_t size, const char *name, struct np_meta **meta,
                   struct np_error *err);

@@ -50,6 +50,23 @@ uint32_t np_map_bytes(const struct np_geometry *geometry);
 enum np_granule_state np_map_get(const uint8_t *map, unsigned index);
 void np_map_set(uint8_t *map, unsigned index, enum np_granule_state state);
 
+/** What a window's map adds up to. */
+struct np_map_sums {
+    unsigned payload; /**< granules in state data or dead: as many hashes */
+    unsigned live;    /**< granules in state data or zero */
+    uint32_t data_bytes, zero_bytes, dead_bytes;
+};
+
+/** Add up the granules of the window at offset. */
+struct np_map_sums np_map_add_up(const struct np_geometry *geometry, uint64_t offset, const uint8_t *map);
+
+/**
+ * First guest byte from which a stream has to describe everything: 0 without a base; after growth the granule
+ * that holds the old end; after shrinking the last granule if it became short; else the disk's end.
+ * @param based the disk builds on another state, of base_size bytes
+ */
+uint64_t np_geometry_cover_from(const struct np_geometry *geometry, bool based, uint64_t base_size);
+
 /** The body of one DATA record: what a packer makes and the writer stores. Pointers borrowed. */
 struct np_packed {
     uint64_t offset;      /**< of the window */
