@@ -18,6 +18,7 @@
 #define NP_OFFSET_LIMIT (UINT64_C(1) << 53) /**< offsets and lengths are below it, each by itself */
 #define NP_TABLE_MAX (1u << 20)
 #define NP_BLOB_PART_MAX (16u << 20)
+#define NP_BLOBS_MAX 1024 /**< named files of a stream */
 
 enum np_record_type {
     NP_RECORD_META = 1,
