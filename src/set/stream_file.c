@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define BUFFER_SIZE (256u << 10)
-#define DIRECT_SIZE (64u << 10) /* appends from this size on are not copied into the buffer */
+#define DIRECT_SIZE (8u << 10) /* from this size on, appends gain nothing by being copied into the buffer */
 #define PIECES_MAX 8
 
 struct np_stream_file {
