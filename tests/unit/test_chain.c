@@ -702,8 +702,9 @@ static void test_chain__hole_in_a_full_is_never_stored(void **state)
  * From 4 windows to `small` bytes and back to 4 windows, in streams that describe nothing of what they
  * should: the last one says that its base had 4 windows, until it is forged.
  */
-static void shrink_and_grow(struct pair *pair, uint64_t small)
+static void shrink_and_grow(struct pair *pair, uint64_t small, bool window_described)
 {
+    struct np_error err = NP_ERROR_INIT;
     char from[32], to[32];
     struct content cut = pair->content;
     cut.geometry.size = small;
@@ -715,6 +716,8 @@ static void shrink_and_grow(struct pair *pair, uint64_t small)
     struct memory_stream *grown = begin_stream(&pair->history, &pair->content);
     grown->meta->disks[0].base_size = pair->content.geometry.size;
     memory_stream_write(grown);
+    if (window_described)
+        ok(np_writer_zero(grown->writer, 0, small, CHUNK, &err));
     finish_stream(&pair->history, NULL);
     snprintf(from, sizeof(from), "\"size\":262144,\"digest\"");
     snprintf(to, sizeof(to), "\"size\":%06u,\"digest\"", (unsigned)small);
@@ -726,23 +729,23 @@ static void test_chain__what_a_shrink_cut_off_does_not_come_back(void **state)
 {
     (void)state;
     PAIR(pair, 4);
-    shrink_and_grow(&pair, 2 * CHUNK + 3 * GRANULE);
+    shrink_and_grow(&pair, 2 * CHUNK + 3 * GRANULE, false);
     assert_never_stored(&pair.history, 2, 2 * CHUNK + 3 * GRANULE);
 }
 
-static void test_chain__shrink_at_a_window_is_no_different(void **state)
+static void test_chain__what_lies_beyond_a_described_window_is_cut_off_too(void **state)
 {
     (void)state;
     PAIR(pair, 4);
-    shrink_and_grow(&pair, 2 * CHUNK);
-    assert_never_stored(&pair.history, 2, 2 * CHUNK);
+    shrink_and_grow(&pair, 2 * CHUNK, true);
+    assert_never_stored(&pair.history, 2, 3 * CHUNK);
 }
 
 static void test_chain__short_last_granule_of_an_older_stream_is_not_taken(void **state)
 {
     (void)state;
     PAIR(pair, 4);
-    shrink_and_grow(&pair, 2 * CHUNK + 3 * GRANULE + 512);
+    shrink_and_grow(&pair, 2 * CHUNK + 3 * GRANULE + 512, false);
     assert_never_stored(&pair.history, 2, 2 * CHUNK + 3 * GRANULE);
 }
 
@@ -752,7 +755,7 @@ static void test_chain__long_zero_is_cut_off_too(void **state)
     PAIR(pair, 4);
     pair_set(&pair, 0, 4 * PER_WINDOW, 0);
     add_stream(&pair.history, &pair.content, pair.described);
-    shrink_and_grow(&pair, 2 * CHUNK + 3 * GRANULE);
+    shrink_and_grow(&pair, 2 * CHUNK + 3 * GRANULE, false);
     assert_never_stored(&pair.history, 3, 2 * CHUNK + 3 * GRANULE);
 }
 
@@ -793,7 +796,7 @@ int main(void)
         cmocka_unit_test(test_chain__disk_that_a_stream_lacks_is_refused),
         cmocka_unit_test(test_chain__hole_in_a_full_is_never_stored),
         cmocka_unit_test(test_chain__what_a_shrink_cut_off_does_not_come_back),
-        cmocka_unit_test(test_chain__shrink_at_a_window_is_no_different),
+        cmocka_unit_test(test_chain__what_lies_beyond_a_described_window_is_cut_off_too),
         cmocka_unit_test(test_chain__short_last_granule_of_an_older_stream_is_not_taken),
         cmocka_unit_test(test_chain__long_zero_is_cut_off_too),
         cmocka_unit_test(test_chain__longer_last_granule_of_an_older_stream_is_not_taken),
