@@ -60,7 +60,8 @@ void np_record_encode(struct np_record_header *header, uint8_t bytes[NP_RECORD_H
 /**
  * Decode and check what needs no context, in the order of FORMAT.md: magic, head_sum, version, reserved,
  * type, codec and cipher numbers and high flags (refused when unknown and needed), limits of table_len,
- * data_len, offset and length per type. Stream id, pos and number are compared by np_record_expect.
+ * data_len, offset and length per type. Stream id, pos and number are compared by np_record_expect. Of an
+ * unknown type that may be skipped only the sizes are checked: codec, cipher and flags are its own.
  * @param name  the stream's name for messages
  * @param pos   where these bytes were found
  * @return 0, or -1: NP_DAMAGED; NP_FAILED for a newer version or unknown required feature
@@ -76,7 +77,7 @@ int np_record_expect(const struct np_record_header *header, const char *name, ui
 /** Bytes of the whole record with its padding. */
 uint64_t np_record_size(const struct np_record_header *header);
 
-/** "DATA", "ZERO", ... ; "type N" for unknown ones is the caller's. Static. */
+/** "DATA", "ZERO", ... ; "unknown" for other numbers. Static. */
 const char *np_record_type_name(uint8_t type);
 
 #endif

@@ -35,6 +35,11 @@ struct np_sink {
     void *ctx;
 };
 
+/**
+ * A stream being written. What would make it a wrong stream (order, overlap, gaps, a body that no reader
+ * takes) is refused with NP_FAILED, for it is our own mistake. After any error, of ours or of the sink, the
+ * writer refuses everything but np_writer_size, np_writer_totals and np_writer_free: it cannot be finished.
+ */
 struct np_writer;
 
 /**
@@ -45,7 +50,10 @@ struct np_writer;
 int np_writer_new(const struct np_sink *sink, const struct np_meta *meta, struct np_writer **writer,
                   struct np_error *err);
 
-/** Write one window. Windows of a disk come in rising order; disks may alternate. */
+/**
+ * Write one window. Windows of a disk come in rising order; disks may alternate. A merge may write a window
+ * in several bodies, one after the other, that describe different granules.
+ */
 int np_writer_data(struct np_writer *writer, uint16_t disk, const struct np_packed *packed,
                    struct np_error *err);
 
@@ -58,8 +66,8 @@ int np_writer_zero(struct np_writer *writer, uint16_t disk, uint64_t offset, uin
                    struct np_error *err);
 
 /**
- * The disk has no more records: flushes its pending ZERO and index and checks that a disk without a base is
- * covered without gaps (assert-free error NP_FAILED: our own mistake, but never a stream that lies).
+ * The disk has no more records: flushes its pending ZERO and index and checks that a disk without a base, and
+ * the part by which a disk outgrew its base, is covered without gaps.
  * @param replaced   NULL for a disk without base; else the digest of base minus what this stream replaces, to
  *                   which the stream's own terms are added; NULL with a base: digest unknown
  */

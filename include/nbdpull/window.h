@@ -67,7 +67,14 @@ struct np_map_sums np_map_add_up(const struct np_geometry *geometry, uint64_t of
  */
 uint64_t np_geometry_cover_from(const struct np_geometry *geometry, bool based, uint64_t base_size);
 
-/** The body of one DATA record: what a packer makes and the writer stores. Pointers borrowed. */
+/**
+ * The body of one DATA record: what a packer makes and the writer stores. Pointers borrowed.
+ *
+ * The writer sees no guest bytes, so this is for the packer to keep: a granule of zeroes is in state zero and
+ * never data (a stored zero granule has a hash and a digest term, a zero one has none: equal disks would
+ * differ), a window of nothing but zeroes is a np_writer_zero, and zero test, hash and compression read the
+ * same private buffer, which nobody else writes meanwhile.
+ */
 struct np_packed {
     uint64_t offset;      /**< of the window */
     uint32_t length;      /**< decoded bytes of the payload */
