@@ -33,10 +33,33 @@ void np_set_close(struct np_set *set); /**< unlocks; takes NULL */
 const char *np_set_path(const struct np_set *set);
 const struct np_uuid *np_set_uuid(const struct np_set *set);
 
-/** First 12 hexadecimal digits of the set's UUID: the part of checkpoint names. Borrowed. */
+/**
+ * 12 hexadecimal digits that name this set in checkpoint names: the first of its UUID, and others after each
+ * time it was copied or moved (to another host, device or directory), so that a copy never takes the
+ * original's checkpoints for its own. Borrowed.
+ */
 const char *np_set_short_id(const struct np_set *set);
 
-/** Bind a new set to a domain, or refuse when it is bound to another (NP_FAILED, names both). */
+/**
+ * True when this np_set_open found the set elsewhere than the last writer left it. A writer has noted the new
+ * place, so the next one gets false.
+ */
+bool np_set_moved(const struct np_set *set);
+
+/**
+ * The descriptor that holds the lock, for a child that must keep the set locked after this process has died
+ * (the guardian inherits it). -1 when open for reading. Borrowed.
+ */
+int np_set_lock_fd(const struct np_set *set);
+
+/** The domain it is bound to: "" and nil before np_set_bind. Borrowed. */
+const char *np_set_domain_name(const struct np_set *set);
+const struct np_uuid *np_set_domain(const struct np_set *set);
+
+/**
+ * Bind a new set to a domain, or refuse when it is bound to another (NP_FAILED, names both). The UUID
+ * decides; a new name of the same domain is noted.
+ */
 int np_set_bind(struct np_set *set, const char *domain_name, const struct np_uuid *domain,
                 struct np_error *err);
 
@@ -93,11 +116,29 @@ void np_point_clear(struct np_point *point);
 int np_points_find(const struct np_points *points, const char *until, const struct np_point **point,
                    struct np_error *err);
 
-/** The id the next point gets: one more than any ever used in this set (kept in set.json's directory
- * listing). */
+/** The disk of that target in a point, stored or not; NULL when the point does not know it. Borrowed. */
+const struct np_point_disk *np_point_disk_of(const struct np_point *point, const char *target);
+
+/**
+ * The records of one disk from a point back along its parents: what np_chain_open wants, newest first.
+ * @param point  one of points
+ * @param path   out, owned (free); its elements are borrowed from points
+ * @param count  out, at least 1; the last one has no parent
+ * @return 0, or -1: NP_FAILED when the point does not contain the disk; NP_DAMAGED when a parent is missing
+ */
+int np_points_path(const struct np_points *points, const struct np_point *point, const char *target,
+                   const struct np_point_disk ***path, size_t *count, struct np_error *err);
+
+/**
+ * Reserve the id of the next point: higher than any that was ever used in this set, by points that were
+ * removed and by failed runs too. Durable, and used up, when it returns.
+ */
 int np_set_next_id(struct np_set *set, char id[NP_POINT_ID_MAX], struct np_error *err);
 
-/** The commit: the record appears, durably, and with it the point. Streams and config were synced before. */
+/**
+ * The commit: the record appears, durably, and with it the point. Streams and config were synced before. On
+ * -1 there is no such point, and np_set_remove_point_files may follow.
+ */
 int np_set_commit(struct np_set *set, const struct np_point *point, struct np_error *err);
 
 /* ---- streams ---- */
@@ -108,9 +149,10 @@ int np_set_stream_create(struct np_set *set, const char *point_id, const char *t
                          struct np_stream_file **file, struct np_error *err);
 void np_stream_file_sink(struct np_stream_file *file, struct np_sink *sink);
 const char *np_stream_file_name(const struct np_stream_file *file); /**< relative to the set; borrowed */
-/** Cut anything preallocated, fsync file and directory. */
+/** Write what is buffered, fsync file and directory. Fails when any append has failed. */
 int np_stream_file_sync(struct np_stream_file *file, struct np_error *err);
-void np_stream_file_close(struct np_stream_file *file); /**< takes NULL; the file stays */
+/** Takes NULL. The file stays; without np_stream_file_sync before, its end may be missing. */
+void np_stream_file_close(struct np_stream_file *file);
 
 /** Open a stream of a point for reading, as an input that np_stream_open takes. Checks its size against the
  * record. */
@@ -119,17 +161,21 @@ int np_set_stream_open(struct np_set *set, const struct np_point_disk *disk, str
                        struct np_input_at *input, struct np_error *err);
 void np_stream_input_close(struct np_stream_input *file); /**< takes NULL */
 
-/** Remove streams and config of an id that was not committed. */
+/** Remove streams and config of an id that was not committed; refused (NP_FAILED) when it was. */
 int np_set_remove_point_files(struct np_set *set, const char *point_id, struct np_error *err);
 
-/** Remove every file that no point record mentions (and that no running backup writes: we hold the lock). */
+/**
+ * Remove what interrupted runs left: temporary files, and streams and config of ids above the newest
+ * committed one that have no record. Files of a lower id without a record are kept with a warning: there a
+ * record was lost, which can be rebuilt from them. Files with foreign names are left alone.
+ */
 int np_set_remove_debris(struct np_set *set, struct np_error *err);
 
-/** A readable copy: config/ID/NAME, synced. @param name checked */
+/** A readable copy: config/ID/NAME, synced; replaces an older one. @param name checked: np_name_is_safe */
 int np_set_config_write(struct np_set *set, const char *point_id, const char *name, const void *bytes,
                         size_t size, struct np_error *err);
 
-/** *bytes NULL when there is none. @param bytes out, owned */
+/** *bytes NULL when there is none. @param bytes out, owned (free), NUL-terminated */
 int np_set_config_read(struct np_set *set, const char *point_id, const char *name, char **bytes, size_t *size,
                        struct np_error *err);
 

@@ -181,6 +181,9 @@ int np_dir_make(int dir, const char *path, const char *name, struct np_error *er
             return 0;
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create the directory", path);
     }
+    /* A umask may have taken bits away that we need. */
+    if (fchmodat(dir, name, 0700, 0) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot set the directory's mode", path);
     return 0;
 }
 

@@ -1,0 +1,120 @@
+#include "internal.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* The directory that holds path, and path's own name in it. The root has none: "". */
+static int split(const char *path, char **parent, char **name, struct np_error *err)
+{
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/')
+        length--;
+    size_t from = length;
+    while (from > 0 && path[from - 1] != '/')
+        from--;
+    *name = strndup(path + from, length - from);
+    *parent = from == 0 ? strdup(".") : strndup(path, from);
+    if (*name == NULL || *parent == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot create the backup set", path);
+    return 0;
+}
+
+int np_create_directory(const char *path, struct np_error *err)
+{
+    struct stat st;
+    if (stat(path, &st) == 0)
+        return 0;
+    if (errno != ENOENT)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create the backup set", path);
+
+    NP_AUTO_FREE char *parent = NULL;
+    NP_AUTO_FREE char *name = NULL;
+    if (split(path, &parent, &name, err) < 0)
+        return -1;
+    NP_AUTO_FD int dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create the backup set: %s", path, parent);
+    if (np_dir_make(dir, path, name, err) < 0)
+        return -1;
+    return np_file_sync(dir, parent, err);
+}
+
+static bool is_area(const char *name)
+{
+    for (size_t i = 0; np_store_areas[i] != NULL; i++) {
+        if (strcmp(name, np_store_areas[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* An area with anything in it means that set.json was lost, not that it was never written. */
+static int check_area_empty(int dir, const char *path, const char *name, struct np_error *err)
+{
+    NP_AUTO_FD int area = np_dir_open(dir, path, name, err);
+    NP_CLEANUP(np_names_clear) struct np_names names = {0};
+    if (area < 0 || np_names_of_dir(area, path, &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.count; i++) {
+        if (!np_names_is_temporary(names.list[i]))
+            return np_fail(
+                err, NP_DAMAGED,
+                "%s: %s/%s is there but set.json is missing; put it back, or take another directory", path,
+                name, names.list[i]);
+    }
+    return 0;
+}
+
+int np_create_check_empty(int dir, const char *path, struct np_error *err)
+{
+    NP_CLEANUP(np_names_clear) struct np_names names = {0};
+    if (np_names_of_dir(dir, path, &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.count; i++) {
+        const char *name = names.list[i];
+        if (is_area(name)) {
+            if (check_area_empty(dir, path, name, err) < 0)
+                return -1;
+            continue;
+        }
+        /* lost+found: a file system made for this set alone. */
+        if (strcmp(name, "lock") == 0 || strcmp(name, "lost+found") == 0 || np_names_is_temporary(name))
+            continue;
+        return np_fail(
+            err, NP_FAILED,
+            "%s: not empty (it holds \"%s\") and not a backup set; give an empty or a new directory", path,
+            name);
+    }
+    return 0;
+}
+
+int np_create_areas(int dir, const char *path, struct np_error *err)
+{
+    bool made = false;
+    for (size_t i = 0; np_store_areas[i] != NULL; i++) {
+        if (faccessat(dir, np_store_areas[i], F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+            continue;
+        NP_AUTO_FREE char *area = np_path_join(path, np_store_areas[i]);
+        if (area == NULL)
+            return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot create directories", path);
+        if (np_dir_make(dir, area, np_store_areas[i], err) < 0)
+            return -1;
+        made = true;
+    }
+    return made ? np_file_sync(dir, path, err) : 0;
+}
+
+int np_create_json(struct np_store *store, int dir, const char *path, struct np_set_json *json,
+                   struct np_error *err)
+{
+    *json = (struct np_set_json){.next = 1};
+    if (np_uuid_random(&json->uuid, err) < 0 || np_home_find(dir, path, &json->home, err) < 0)
+        return -1;
+    np_home_id(&json->uuid, json->home_id);
+    return np_set_json_write(store, path, json, err);
+}

@@ -1,0 +1,134 @@
+/*
+ * What an interrupted run leaves behind: streams and config of an id that has no point record.
+ *
+ * Ids only rise, so debris has a higher id than every committed point. A stream of a lower id without a
+ * record is something else: its record was lost. It is kept, for the record can be rebuilt from the stream.
+ */
+#include "internal.h"
+
+#include "nbdpull/bytes.h"
+#include "nbdpull/cleanup.h"
+#include "nbdpull/file.h"
+#include "nbdpull/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const areas[] = {"streams", "config"};
+
+/* Only names that we give: ID.TARGET.nbp and config/ID. Whatever else lies there is not ours to judge. */
+static bool is_ours(const char *area, const char *name, char id[NP_POINT_ID_MAX], uint64_t *number)
+{
+    if (!np_point_id_of_file(name, id, number))
+        return false;
+    const char *rest = name + strlen(id);
+    if (strcmp(area, "config") == 0)
+        return rest[0] == '\0';
+    char target[NP_TARGET_MAX];
+    const char *end = strrchr(rest, '.');
+    if (rest[0] != '.' || end == NULL || strcmp(end, ".nbp") != 0 || end <= rest)
+        return false;
+    size_t length = (size_t)(end - rest - 1);
+    if (length >= sizeof(target))
+        return false;
+    memcpy(target, rest + 1, length);
+    target[length] = '\0';
+    return np_name_is_safe(target);
+}
+
+static int remove_one(struct np_set *set, const char *area, const char *name, struct np_error *err)
+{
+    char key[NP_SET_KEY_MAX * 3];
+    snprintf(key, sizeof(key), "%s/%s", area, name);
+    if (set->store->ops->remove(set->store, key, err) < 0)
+        return -1;
+    np_log_info("removed %s/%s, which belongs to no restore point", set->path, key);
+    return 0;
+}
+
+static int remove_of_point(struct np_set *set, const char *area, const char *id, struct np_error *err)
+{
+    NP_CLEANUP(np_names_clear) struct np_names names = {0};
+    if (set->store->ops->list(set->store, area, &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.count; i++) {
+        char owner[NP_POINT_ID_MAX];
+        uint64_t number;
+        if (is_ours(area, names.list[i], owner, &number) && strcmp(owner, id) == 0 &&
+            remove_one(set, area, names.list[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int np_set_remove_point_files(struct np_set *set, const char *point_id, struct np_error *err)
+{
+    uint64_t number;
+    bool committed;
+    if (!np_point_id_parse(point_id, &number))
+        return np_fail(err, NP_FAILED, "%s: \"%s\" is no id of a point", set->path, point_id);
+    if (np_point_has_record(set, point_id, &committed, err) < 0)
+        return -1;
+    if (committed)
+        return np_fail(err, NP_FAILED, "%s: point %s is committed, its files are not removed", set->path,
+                       point_id);
+    for (size_t i = 0; i < NP_ARRAY_SIZE(areas); i++) {
+        if (remove_of_point(set, areas[i], point_id, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The highest id that has a record, or ever had one. A damaged record counts: so it is not read. */
+static int newest_committed(struct np_set *set, uint64_t *newest, struct np_error *err)
+{
+    NP_CLEANUP(np_names_clear) struct np_names names = {0};
+    if (set->store->ops->list(set->store, "points", &names, err) < 0)
+        return -1;
+    *newest = set->json.committed;
+    for (size_t i = 0; i < names.count; i++) {
+        char id[NP_POINT_ID_MAX];
+        uint64_t number;
+        if (np_point_id_of_file(names.list[i], id, &number))
+            *newest = np_max_u64(*newest, number);
+    }
+    return 0;
+}
+
+static int remove_from_area(struct np_set *set, const char *area, uint64_t newest, struct np_error *err)
+{
+    NP_CLEANUP(np_names_clear) struct np_names names = {0};
+    if (set->store->ops->list(set->store, area, &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.count; i++) {
+        const char *name = names.list[i];
+        char id[NP_POINT_ID_MAX];
+        uint64_t number;
+        bool has_record = false;
+        if (!is_ours(area, name, id, &number))
+            continue;
+        if (number > newest) {
+            if (remove_one(set, area, name, err) < 0)
+                return -1;
+            continue;
+        }
+        if (np_point_has_record(set, id, &has_record, err) < 0)
+            return -1;
+        if (!has_record)
+            np_log_warning("%s/%s/%s: the record of point %s is lost; kept, \"nbdpull repair\" rebuilds it",
+                           set->path, area, name, id);
+    }
+    return 0;
+}
+
+int np_set_remove_debris(struct np_set *set, struct np_error *err)
+{
+    uint64_t newest;
+    if (set->store->ops->sweep(set->store, err) < 0 || newest_committed(set, &newest, err) < 0)
+        return -1;
+    for (size_t i = 0; i < NP_ARRAY_SIZE(areas); i++) {
+        if (remove_from_area(set, areas[i], newest, err) < 0)
+            return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,73 @@
+/* What a running backup has begun, for whoever comes after a crash. */
+#include "internal.h"
+
+#include "json_read.h"
+#include "json_write.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/file.h"
+
+#include <errno.h>
+
+#define KEY "intent.json"
+#define TEXT_MAX (64u << 10)
+
+int np_set_intent_write(struct np_set *set, const struct np_intent *intent, struct np_error *err)
+{
+    NP_CLEANUP(np_json_write_clear) struct np_json_write out;
+    np_json_write_init(&out);
+    np_json_write_string(&out, "point", intent->point_id);
+    np_json_write_string_or_null(&out, "checkpoint", intent->checkpoint);
+    np_json_write_string(&out, "uri", intent->uri);
+    np_json_write_uuid(&out, "domain", &intent->domain);
+    np_json_write_string(&out, "socket", intent->socket);
+    np_json_write_string(&out, "work_dir", intent->work_dir);
+    np_json_write_string(&out, "started", intent->started);
+
+    NP_AUTO_FREE char *text = NULL;
+    size_t size;
+    if (np_json_write_text(&out, KEY, &text, &size, err) < 0)
+        return -1;
+    return set->store->ops->put(set->store, KEY, text, size, NP_STORE_REPLACE, err);
+}
+
+static int decode(const struct np_json_read *in, struct np_intent *intent, struct np_error *err)
+{
+    uint64_t number;
+    if (np_json_read_string(in, "point", intent->point_id, sizeof(intent->point_id), err) < 0)
+        return -1;
+    if (!np_point_id_parse(intent->point_id, &number))
+        return np_json_read_wrong(in, "point", "is no id of a point", err);
+    if (np_json_read_string_or_null(in, "checkpoint", intent->checkpoint, sizeof(intent->checkpoint), err) <
+            0 ||
+        np_json_read_string(in, "uri", intent->uri, sizeof(intent->uri), err) < 0 ||
+        np_json_read_uuid(in, "domain", &intent->domain, err) < 0 ||
+        np_json_read_string(in, "socket", intent->socket, sizeof(intent->socket), err) < 0 ||
+        np_json_read_string(in, "work_dir", intent->work_dir, sizeof(intent->work_dir), err) < 0)
+        return -1;
+    return np_json_read_string(in, "started", intent->started, sizeof(intent->started), err);
+}
+
+int np_set_intent_read(struct np_set *set, struct np_intent *intent, bool *found, struct np_error *err)
+{
+    NP_AUTO_FREE char *path = np_path_join(set->path, KEY);
+    NP_AUTO_FREE char *text = NULL;
+    size_t size;
+    if (path == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot read " KEY, set->path);
+    if (set->store->ops->get(set->store, KEY, TEXT_MAX, &text, &size, err) < 0)
+        return -1;
+    *found = text != NULL;
+    if (text == NULL)
+        return 0;
+    NP_CLEANUP(np_json_read_free) struct np_json_read in = {0};
+    *intent = (struct np_intent){0};
+    if (np_json_read_parse(text, size, path, &in, err) < 0)
+        return -1;
+    return decode(&in, intent, err);
+}
+
+int np_set_intent_clear(struct np_set *set, struct np_error *err)
+{
+    return set->store->ops->remove(set->store, KEY, err);
+}

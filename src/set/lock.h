@@ -1,0 +1,22 @@
+/**
+ * @file lock.h
+ * One writer a set: flock on SET/lock, which ends with the last process that holds the descriptor.
+ */
+#ifndef NBDPULL_SET_LOCK_H
+#define NBDPULL_SET_LOCK_H
+
+#include "nbdpull/error.h"
+
+/**
+ * Take the lock, or say who holds it. The file stays afterwards: removing it would let two writers hold
+ * locks on two files.
+ * @param dir     open directory of the set; borrowed
+ * @param path    of the set, for messages
+ * @param command what this run does
+ * @param fd      out, owned: closing it (in every process that inherited it) gives the lock back
+ * @return 0, or -1: NP_BUSY when it is held (pid, command, since when); NP_FAILED when the directory cannot
+ *         be written or its file system has no locks
+ */
+int np_lock_take(int dir, const char *path, const char *command, int *fd, struct np_error *err);
+
+#endif

@@ -1,0 +1,169 @@
+#include "internal.h"
+#include "point.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/file.h"
+#include "nbdpull/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- reading ---- */
+
+static int read_point(struct np_set *set, const char *id, struct np_point *point, bool *found,
+                      struct np_error *err)
+{
+    char key[NP_SET_KEY_MAX];
+    np_point_key(id, key);
+    NP_AUTO_FREE char *path = np_path_join(set->path, key);
+    NP_AUTO_FREE char *text = NULL;
+    size_t size;
+    if (path == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot read %s", set->path, key);
+    if (set->store->ops->get(set->store, key, NP_POINT_TEXT_MAX, &text, &size, err) < 0)
+        return -1;
+    *found = text != NULL;
+    return *found ? np_point_decode(text, size, path, id, point, err) : 0;
+}
+
+static bool is_record(const char *name, char id[NP_POINT_ID_MAX])
+{
+    uint64_t number;
+    return np_point_id_of_file(name, id, &number) && strcmp(name + strlen(id), ".json") == 0;
+}
+
+static int compare_points(const void *a, const void *b)
+{
+    uint64_t x = 0, y = 0;
+    np_point_id_parse(((const struct np_point *)a)->id, &x);
+    np_point_id_parse(((const struct np_point *)b)->id, &y);
+    return x < y ? -1 : x > y;
+}
+
+int np_set_points(struct np_set *set, struct np_points *points, struct np_error *err)
+{
+    NP_CLEANUP(np_names_clear) struct np_names names = {0};
+    NP_CLEANUP(np_points_clear) struct np_points all = {0};
+    if (set->store->ops->list(set->store, "points", &names, err) < 0)
+        return -1;
+    all.list = calloc(names.count + 1, sizeof(*all.list));
+    if (all.list == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot list the points", set->path);
+
+    for (size_t i = 0; i < names.count; i++) {
+        char id[NP_POINT_ID_MAX];
+        bool found;
+        if (!is_record(names.list[i], id)) {
+            np_log_debug("%s/points/%s: no point record, left alone", set->path, names.list[i]);
+            continue;
+        }
+        if (read_point(set, id, &all.list[all.count], &found, err) < 0)
+            return -1;
+        all.count += found; /* a reader may meet a point that is being removed */
+    }
+    if (all.count > 1)
+        qsort(all.list, all.count, sizeof(*all.list), compare_points);
+    *points = all;
+    all = (struct np_points){0};
+    return 0;
+}
+
+void np_points_clear(struct np_points *points)
+{
+    for (size_t i = 0; i < points->count; i++)
+        np_point_clear(&points->list[i]);
+    free(points->list);
+    *points = (struct np_points){0};
+}
+
+/* ---- finding ---- */
+
+static bool matches(const struct np_point *point, const char *until)
+{
+    uint64_t own, wanted;
+    size_t digits = strspn(until, "0123456789");
+    if (until[0] == '\0') /* not the points without a checkpoint */
+        return false;
+    if (until[digits] != '\0')
+        return strcmp(point->checkpoint, until) == 0;
+    wanted = digits <= 18 ? strtoull(until, NULL, 10) : 0;
+    return np_point_id_parse(point->id, &own) && own == wanted;
+}
+
+static int fail_unknown(const struct np_points *points, const char *until, struct np_error *err)
+{
+    const size_t shown = 5;
+    char newest[256] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < shown && i < points->count; i++) {
+        const struct np_point *point = &points->list[points->count - 1 - i];
+        used += (size_t)snprintf(newest + used, sizeof(newest) - used, "%s%s (%s)", i == 0 ? "" : ", ",
+                                 point->id, point->time);
+    }
+    return np_fail(err, NP_FAILED, "no restore point \"%.100s\" in the backup set; the newest of %zu: %s%s",
+                   until, points->count, newest, points->count > shown ? ", ..." : "");
+}
+
+int np_points_find(const struct np_points *points, const char *until, const struct np_point **point,
+                   struct np_error *err)
+{
+    if (points->count == 0)
+        return np_fail(err, NP_FAILED, "the backup set holds no restore point");
+    *point = &points->list[points->count - 1];
+    if (until == NULL || strcmp(until, "latest") == 0)
+        return 0;
+    for (size_t i = points->count; i > 0; i--) {
+        *point = &points->list[i - 1];
+        if (matches(*point, until))
+            return 0;
+    }
+    return fail_unknown(points, until, err);
+}
+
+const struct np_point_disk *np_point_disk_of(const struct np_point *point, const char *target)
+{
+    for (size_t i = 0; i < point->disk_count; i++) {
+        if (strcmp(point->disks[i].target, target) == 0)
+            return &point->disks[i];
+    }
+    return NULL;
+}
+
+static const struct np_point *find_id(const struct np_points *points, const char *id)
+{
+    for (size_t i = 0; i < points->count; i++) {
+        if (strcmp(points->list[i].id, id) == 0)
+            return &points->list[i];
+    }
+    return NULL;
+}
+
+int np_points_path(const struct np_points *points, const struct np_point *point, const char *target,
+                   const struct np_point_disk ***path, size_t *count, struct np_error *err)
+{
+    NP_AUTO_FREE const struct np_point_disk **list = calloc(points->count + 1, sizeof(*list));
+    if (list == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "point %s: cannot list the points of %s", point->id,
+                             target);
+    const struct np_point_disk *disk = np_point_disk_of(point, target);
+    if (disk == NULL || !disk->stored)
+        return np_fail(err, NP_FAILED, "point %s does not contain disk %s%s%s", point->id, target,
+                       disk == NULL ? "" : ": ", disk == NULL ? "" : disk->why);
+
+    size_t length = 0; /* a parent's id is lower than its child's, so this ends */
+    for (list[length++] = disk; disk->parent[0] != '\0'; list[length++] = disk) {
+        const struct np_point *parent = find_id(points, disk->parent);
+        const struct np_point_disk *next = parent == NULL ? NULL : np_point_disk_of(parent, target);
+        if (next == NULL || !next->stored) {
+            np_fail(err, NP_DAMAGED, "%s builds on point %s, %s", disk->file, disk->parent,
+                    parent == NULL ? "which has no record" : "which does not contain the disk");
+            return np_error_where(err, target, NP_NO_OFFSET);
+        }
+        disk = next;
+    }
+    *path = NP_STEAL(list);
+    *count = length;
+    return 0;
+}

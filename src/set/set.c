@@ -1,0 +1,188 @@
+#include "internal.h"
+#include "lock.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/file.h"
+#include "nbdpull/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+static void close_half_open(struct np_set **set)
+{
+    np_set_close(*set);
+}
+
+static struct np_set *new_set(const char *path, struct np_error *err)
+{
+    struct np_set *set = malloc(sizeof(*set));
+    char *copy = strdup(path);
+    if (set == NULL || copy == NULL) {
+        free(set);
+        free(copy);
+        np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot open the backup set", path);
+        return NULL;
+    }
+    *set = (struct np_set){.path = copy, .dir = -1, .lock = -1};
+    return set;
+}
+
+static int open_directory(struct np_set *set, enum np_set_mode mode, struct np_error *err)
+{
+    if (mode == NP_SET_CREATE && np_create_directory(set->path, err) < 0)
+        return -1;
+    set->dir = open(set->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (set->dir < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open the backup set", set->path);
+    if (faccessat(set->dir, "set.json", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return 0;
+    if (errno != ENOENT)
+        return np_fail_errno(err, NP_FAILED, errno, "%s/set.json: cannot open", set->path);
+    if (mode != NP_SET_CREATE)
+        return np_fail(err, NP_FAILED, "%s: not a backup set: it has no set.json", set->path);
+    return np_create_check_empty(set->dir, set->path, err);
+}
+
+static int load(struct np_set *set, enum np_set_mode mode, struct np_error *err)
+{
+    bool found;
+    if (np_set_json_read(set->store, set->path, &set->json, &found, err) < 0)
+        return -1;
+    if (found)
+        return 0;
+    if (mode != NP_SET_CREATE)
+        return np_fail(err, NP_FAILED, "%s: not a backup set: it has no set.json", set->path);
+    return np_create_json(set->store, set->dir, set->path, &set->json, err);
+}
+
+/*
+ * A set that was copied or moved gets a new id for checkpoint names: then those made before, which may belong
+ * to the original, are not taken for its own.
+ */
+static int settle(struct np_set *set, struct np_error *err)
+{
+    struct np_home home;
+    if (np_home_find(set->dir, set->path, &home, err) < 0)
+        return -1;
+    set->moved = !np_home_equal(&home, &set->json.home);
+    if (!set->moved || set->lock < 0)
+        return 0;
+
+    struct np_set_json json = set->json;
+    struct np_uuid random;
+    if (np_uuid_random(&random, err) < 0)
+        return -1;
+    json.home = home;
+    np_home_id(&random, json.home_id);
+    if (np_set_json_write(set->store, set->path, &json, err) < 0)
+        return -1;
+    set->json = json;
+    np_log_warning("%s: the backup set was copied or moved here; checkpoints that it made before are left "
+                   "in the guest, and \"nbdpull checkpoints --remove\" removes them",
+                   set->path);
+    return 0;
+}
+
+int np_set_open(const char *path, enum np_set_mode mode, const char *command, struct np_set **out,
+                struct np_error *err)
+{
+    NP_CLEANUP(close_half_open) struct np_set *set = new_set(path, err);
+    if (set == NULL || open_directory(set, mode, err) < 0)
+        return -1;
+    bool writable = mode != NP_SET_READ;
+    if (writable && np_lock_take(set->dir, path, command, &set->lock, err) < 0)
+        return -1;
+    if (np_store_dir_open(set->dir, path, writable, &set->store, err) < 0)
+        return -1;
+    if (mode == NP_SET_CREATE && np_create_areas(set->dir, path, err) < 0)
+        return -1;
+    if (load(set, mode, err) < 0 || settle(set, err) < 0)
+        return -1;
+    *out = NP_STEAL(set);
+    return 0;
+}
+
+void np_set_close(struct np_set *set)
+{
+    if (set == NULL)
+        return;
+    if (set->store != NULL)
+        set->store->ops->close(set->store);
+    /* Not LOCK_UN: a guardian that inherited the descriptor keeps the set locked until it is done. */
+    np_cleanup_fd(&set->lock);
+    np_cleanup_fd(&set->dir);
+    free(set->path);
+    free(set);
+}
+
+const char *np_set_path(const struct np_set *set)
+{
+    return set->path;
+}
+
+const struct np_uuid *np_set_uuid(const struct np_set *set)
+{
+    return &set->json.uuid;
+}
+
+const char *np_set_short_id(const struct np_set *set)
+{
+    return set->json.home_id;
+}
+
+int np_set_lock_fd(const struct np_set *set)
+{
+    return set->lock;
+}
+
+bool np_set_moved(const struct np_set *set)
+{
+    return set->moved;
+}
+
+const char *np_set_domain_name(const struct np_set *set)
+{
+    return set->json.domain_name;
+}
+
+const struct np_uuid *np_set_domain(const struct np_set *set)
+{
+    return &set->json.domain;
+}
+
+static int fail_foreign(const struct np_set *set, const char *name, const struct np_uuid *domain,
+                        struct np_error *err)
+{
+    char bound[NP_UUID_TEXT_SIZE], wanted[NP_UUID_TEXT_SIZE];
+    np_uuid_format(&set->json.domain, bound);
+    np_uuid_format(domain, wanted);
+    return np_fail(err, NP_FAILED,
+                   "%s: this backup set belongs to domain %s (%s), not to %s (%s); give each domain its own",
+                   set->path, set->json.domain_name, bound, name, wanted);
+}
+
+int np_set_bind(struct np_set *set, const char *domain_name, const struct np_uuid *domain,
+                struct np_error *err)
+{
+    bool bound = set->json.domain_name[0] != '\0';
+    if (bound && !np_uuid_equal(&set->json.domain, domain))
+        return fail_foreign(set, domain_name, domain, err);
+    if (bound && strcmp(set->json.domain_name, domain_name) == 0)
+        return 0;
+
+    struct np_set_json json = set->json;
+    size_t length = strlen(domain_name);
+    if (length == 0 || length >= sizeof(json.domain_name))
+        return np_fail(err, NP_FAILED, "%s: a domain name of %zu bytes cannot be kept", set->path, length);
+    memcpy(json.domain_name, domain_name, length + 1);
+    json.domain = *domain;
+    if (np_set_json_write(set->store, set->path, &json, err) < 0)
+        return -1;
+    if (bound)
+        np_log_info("%s: the domain is called %s now, it was %s", set->path, domain_name,
+                    set->json.domain_name);
+    set->json = json;
+    return 0;
+}

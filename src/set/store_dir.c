@@ -1,0 +1,374 @@
+#include "store.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/file.h"
+#include "nbdpull/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+const char *const np_store_areas[] = {"points", "streams", "config", NULL};
+
+#define PARTS_MAX 3
+#define PART_SIZE_MAX 100
+
+struct store_dir {
+    struct np_store base;
+    int top; /* borrowed */
+    char *path;
+    bool writable;
+};
+
+/* Where a key leads: the open directory, the name in it, and the whole path for messages. */
+struct place {
+    int dir;
+    const char *name; /* borrowed from the key */
+    char *path;
+};
+
+static void leave(struct place *place)
+{
+    np_cleanup_fd(&place->dir);
+    free(place->path);
+}
+
+#define NP_PLACE NP_CLEANUP(leave) struct place place = {.dir = -1}
+
+static struct store_dir *self_of(struct np_store *store)
+{
+    return (struct store_dir *)store;
+}
+
+/* Length of the key's next part, or 0 when it is none that may become a file name. */
+static size_t part_length(const char *key)
+{
+    size_t length = strspn(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+    bool ends = key[length] == '\0' || key[length] == '/';
+    return ends && length <= PART_SIZE_MAX && key[0] != '.' && key[0] != '-' ? length : 0;
+}
+
+static int check_key(const struct store_dir *self, const char *key, struct np_error *err)
+{
+    const char *at = key;
+    for (int parts = 0; parts < PARTS_MAX; parts++) {
+        size_t length = part_length(at);
+        if (length == 0)
+            break;
+        if (at[length] == '\0')
+            return 0;
+        at += length + 1;
+    }
+    return np_fail(err, NP_DAMAGED, "%s: \"%.200s\" is no name of a file in a backup set", self->path, key);
+}
+
+static int check_writable(const struct store_dir *self, struct np_error *err)
+{
+    if (!self->writable)
+        return np_fail(err, NP_FAILED, "%s: the backup set is open for reading only", self->path);
+    return 0;
+}
+
+/* A link is never followed (O_NOFOLLOW); this only gives it a message of its own. */
+static int refuse_link(int dir, const char *name, const char *path, struct np_error *err)
+{
+    struct stat st;
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode))
+        return np_fail(err, NP_DAMAGED, "%s: \"%s\" is a symbolic link, which a set must not contain", path,
+                       name);
+    return 0;
+}
+
+static int open_part(int dir, const char *path, const char *name, bool make, int *part, struct np_error *err)
+{
+    if (refuse_link(dir, name, path, err) < 0)
+        return -1;
+    if (make && faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+        if (np_dir_make(dir, path, name, err) < 0 || np_file_sync(dir, path, err) < 0)
+            return -1;
+    }
+    *part = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (*part < 0 && errno == ENOENT)
+        return 0;
+    if (*part < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open the directory", path);
+    return 1;
+}
+
+/* Find the place of a key. @return 1; 0 when a directory on the way is missing (never with make); -1 */
+static int locate(const struct store_dir *self, const char *key, bool make, struct place *place,
+                  struct np_error *err)
+{
+    if (check_key(self, key, err) < 0)
+        return -1;
+    place->path = np_path_join(self->path, key);
+    place->dir = fcntl(self->top, F_DUPFD_CLOEXEC, 0);
+    if (place->path == NULL || place->dir < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s/%s: cannot open", self->path, key);
+
+    for (const char *slash; (slash = strchr(key, '/')) != NULL; key = slash + 1) {
+        char part[PART_SIZE_MAX + 1] = "";
+        memcpy(part, key, (size_t)(slash - key));
+        int below;
+        int found = open_part(place->dir, place->path, part, make, &below, err);
+        if (found <= 0)
+            return found;
+        close(place->dir);
+        place->dir = below;
+    }
+    place->name = key;
+    return refuse_link(place->dir, place->name, place->path, err) < 0 ? -1 : 1;
+}
+
+/* ---- an object being written ---- */
+
+struct dir_writer {
+    struct np_store_writer base;
+    int fd, dir;
+    char *path;
+};
+
+static int writer_append(struct np_store_writer *base, struct iovec *pieces, int count, struct np_error *err)
+{
+    struct dir_writer *writer = (struct dir_writer *)base;
+    return np_file_writev(writer->fd, writer->path, pieces, count, err);
+}
+
+static int writer_commit(struct np_store_writer *base, struct np_error *err)
+{
+    struct dir_writer *writer = (struct dir_writer *)base;
+    if (np_file_sync(writer->fd, writer->path, err) < 0)
+        return -1;
+    return np_file_sync(writer->dir, writer->path, err);
+}
+
+static void writer_close(struct np_store_writer *base)
+{
+    struct dir_writer *writer = (struct dir_writer *)base;
+    np_cleanup_fd(&writer->fd);
+    np_cleanup_fd(&writer->dir);
+    free(writer->path);
+    free(writer);
+}
+
+static int create(struct np_store *store, const char *key, struct np_store_writer **out, struct np_error *err)
+{
+    NP_PLACE;
+    if (check_writable(self_of(store), err) < 0 || locate(self_of(store), key, true, &place, err) < 0)
+        return -1;
+    NP_AUTO_FD int fd =
+        openat(place.dir, place.name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0 || fchmod(fd, 0600) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create", place.path);
+
+    struct dir_writer *writer = malloc(sizeof(*writer));
+    if (writer == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot create", place.path);
+    *writer = (struct dir_writer){
+        .base = {.append = writer_append, .commit = writer_commit, .close = writer_close},
+        .fd = np_steal_fd(&fd),
+        .dir = np_steal_fd(&place.dir),
+        .path = NP_STEAL(place.path),
+    };
+    *out = &writer->base;
+    return 0;
+}
+
+/* ---- an object being read ---- */
+
+struct dir_reader {
+    struct np_store_reader base;
+    int fd;
+    char *path;
+};
+
+static int reader_read_at(void *ctx, void *buffer, size_t size, uint64_t pos, struct np_error *err)
+{
+    struct dir_reader *reader = ctx;
+    return np_file_read_at(reader->fd, reader->path, buffer, size, pos, err);
+}
+
+static void reader_close(struct np_store_reader *base)
+{
+    struct dir_reader *reader = (struct dir_reader *)base;
+    np_cleanup_fd(&reader->fd);
+    free(reader->path);
+    free(reader);
+}
+
+static int open_object(struct np_store *store, const char *key, struct np_store_reader **out,
+                       struct np_error *err)
+{
+    NP_PLACE;
+    *out = NULL;
+    int found = locate(self_of(store), key, false, &place, err);
+    if (found <= 0)
+        return found;
+    /* Without O_NONBLOCK a named pipe would hold us here. */
+    NP_AUTO_FD int fd = openat(place.dir, place.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    struct stat st;
+    if (fd < 0 && errno == ENOENT)
+        return 0;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open", place.path);
+    if (!S_ISREG(st.st_mode))
+        return np_fail(err, NP_DAMAGED, "%s: not a regular file", place.path);
+
+    struct dir_reader *reader = malloc(sizeof(*reader));
+    if (reader == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot open", place.path);
+    *reader = (struct dir_reader){
+        .base = {.input = {.read_at = reader_read_at, .ctx = reader, .size = (uint64_t)st.st_size},
+                 .close = reader_close},
+        .fd = np_steal_fd(&fd),
+        .path = NP_STEAL(place.path),
+    };
+    *out = &reader->base;
+    return 0;
+}
+
+/* ---- whole objects ---- */
+
+static int put(struct np_store *store, const char *key, const void *bytes, size_t size, enum np_store_put how,
+               struct np_error *err)
+{
+    NP_PLACE;
+    if (check_writable(self_of(store), err) < 0 || locate(self_of(store), key, true, &place, err) < 0)
+        return -1;
+    if (how == NP_STORE_NEW)
+        return np_file_create_whole(place.dir, place.path, place.name, bytes, size, err);
+    return np_file_replace(place.dir, place.path, place.name, bytes, size, err);
+}
+
+static int get(struct np_store *store, const char *key, size_t limit, char **bytes, size_t *size,
+               struct np_error *err)
+{
+    NP_PLACE;
+    *bytes = NULL;
+    int found = locate(self_of(store), key, false, &place, err);
+    if (found <= 0)
+        return found;
+    if (faccessat(place.dir, place.name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+        return 0;
+    return np_file_read_whole(place.dir, place.path, place.name, limit, bytes, size, err);
+}
+
+static int list(struct np_store *store, const char *prefix, struct np_names *names, struct np_error *err)
+{
+    NP_PLACE;
+    int found = locate(self_of(store), prefix, false, &place, err);
+    if (found <= 0)
+        return found;
+    NP_AUTO_FD int dir = -1;
+    found = open_part(place.dir, place.path, place.name, false, &dir, err);
+    if (found <= 0)
+        return found;
+
+    NP_CLEANUP(np_names_clear) struct np_names all = {0};
+    if (np_names_of_dir(dir, place.path, &all, err) < 0)
+        return -1;
+    for (size_t i = 0; i < all.count; i++) {
+        if (all.list[i][0] != '.' && np_names_add(names, all.list[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int remove_key(struct np_store *store, const char *key, struct np_error *err)
+{
+    NP_PLACE;
+    if (check_writable(self_of(store), err) < 0)
+        return -1;
+    int found = locate(self_of(store), key, false, &place, err);
+    if (found <= 0)
+        return found;
+    if (unlinkat(place.dir, place.name, 0) < 0) {
+        if (errno == ENOENT)
+            return 0;
+        if (errno != EISDIR && errno != EPERM)
+            return np_fail_errno(err, NP_FAILED, errno, "%s: cannot remove", place.path);
+        if (np_dir_remove(place.dir, place.path, place.name, err) < 0)
+            return -1;
+    }
+    return np_file_sync(place.dir, place.path, err);
+}
+
+/* ---- what interrupted puts left ---- */
+
+static int sweep_below(int dir, const char *path, const char *name, int depth, struct np_error *err);
+
+/* Remove the temporary files in a directory, and in its directories down to depth. */
+static int sweep_dir(int dir, const char *path, int depth, struct np_error *err)
+{
+    NP_CLEANUP(np_names_clear) struct np_names names = {0};
+    if (np_names_of_dir(dir, path, &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.count; i++) {
+        const char *name = names.list[i];
+        if (np_names_is_temporary(name)) {
+            if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
+                return np_fail_errno(err, NP_FAILED, errno, "%s/%s: cannot remove", path, name);
+            np_log_info("removed %s/%s, which an interrupted run left", path, name);
+        } else if (depth > 0 && sweep_below(dir, path, name, depth - 1, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int sweep_below(int dir, const char *path, const char *name, int depth, struct np_error *err)
+{
+    NP_AUTO_FD int below = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (below < 0) /* a file, a link, or nothing: none of ours */
+        return 0;
+    NP_AUTO_FREE char *below_path = np_path_join(path, name);
+    if (below_path == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s/%s: cannot list", path, name);
+    return sweep_dir(below, below_path, depth, err);
+}
+
+/* Only our own directories: others may have found a place beside them. */
+static int sweep(struct np_store *store, struct np_error *err)
+{
+    struct store_dir *self = self_of(store);
+    if (check_writable(self, err) < 0 || sweep_dir(self->top, self->path, 0, err) < 0)
+        return -1;
+    for (size_t i = 0; np_store_areas[i] != NULL; i++) {
+        if (sweep_below(self->top, self->path, np_store_areas[i], 1, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void close_store(struct np_store *store)
+{
+    struct store_dir *self = self_of(store);
+    free(self->path);
+    free(self);
+}
+
+static const struct np_store_ops ops = {
+    .create = create,
+    .put = put,
+    .get = get,
+    .open = open_object,
+    .list = list,
+    .remove = remove_key,
+    .sweep = sweep,
+    .close = close_store,
+};
+
+int np_store_dir_open(int dir, const char *path, bool writable, struct np_store **store, struct np_error *err)
+{
+    struct store_dir *self = malloc(sizeof(*self));
+    char *copy = strdup(path);
+    if (self == NULL || copy == NULL) {
+        free(self);
+        free(copy);
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot open the backup set", path);
+    }
+    *self = (struct store_dir){.base = {.ops = &ops}, .top = dir, .path = copy, .writable = writable};
+    *store = &self->base;
+    return 0;
+}

@@ -1,0 +1,281 @@
+#include "set_fixture.h"
+
+/* ---- points ---- */
+
+static void assert_disks_equal(const struct np_point_disk *a, const struct np_point_disk *b)
+{
+    assert_string_equal(a->target, b->target);
+    assert_int_equal(a->stored, b->stored);
+    assert_string_equal(a->level, b->level);
+    assert_string_equal(a->how, b->how);
+    assert_string_equal(a->why, b->why);
+    assert_string_equal(a->parent, b->parent);
+    assert_true(np_uuid_equal(&a->stream_uuid, &b->stream_uuid));
+    assert_true(np_uuid_equal(&a->state, &b->state));
+    assert_true(a->virtual_size == b->virtual_size && a->stream_size == b->stream_size);
+    assert_true(a->data_bytes == b->data_bytes && a->zero_bytes == b->zero_bytes);
+    assert_true(a->stored_bytes == b->stored_bytes);
+    assert_string_equal(a->codec, b->codec);
+    assert_string_equal(a->file, b->file);
+    assert_int_equal(a->digest_known, b->digest_known);
+    assert_true(a->digest.low == b->digest.low && a->digest.high == b->digest.high);
+    assert_string_equal(a->checkpoint, b->checkpoint);
+    assert_string_equal(a->image, b->image);
+    assert_true(a->image_dev == b->image_dev && a->image_ino == b->image_ino);
+}
+
+static void test_point__comes_back_as_committed(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_OPEN(set, NP_SET_CREATE);
+    add_point(set, "");
+    struct np_point_disk disks[3] = {stored_disk("0002", "vda", "0001"), stored_disk("0002", "sdb", "")};
+    disks[1].digest_known = false;
+    disks[1].digest = (struct np_hash128){0};
+    disks[1].checkpoint[0] = '\0';
+    disks[2] = (struct np_point_disk){.target = "vdc", .why = "read-only"};
+    struct np_point point = {.id = "0002",
+                             .level = "inc",
+                             .time = "2026-11-21T03:00:00Z",
+                             .checkpoint = "nbdpull-a-0002-0123abcd",
+                             .quiesced = true,
+                             .disks = disks,
+                             .disk_count = 3};
+    ok(np_uuid_random(&point.uuid, &err));
+    ok(np_set_commit(set, &point, &err));
+
+    NP_CLEANUP(np_points_clear) struct np_points points = {0};
+    ok(np_set_points(set, &points, &err));
+    assert_int_equal(points.count, 2);
+    const struct np_point *found = &points.list[1];
+    assert_string_equal(found->id, "0002");
+    assert_true(np_uuid_equal(&found->uuid, &point.uuid));
+    assert_string_equal(found->level, "inc");
+    assert_string_equal(found->time, point.time);
+    assert_string_equal(found->checkpoint, point.checkpoint);
+    assert_true(found->quiesced);
+    assert_int_equal(found->disk_count, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_disks_equal(&found->disks[i], &disks[i]);
+    assert_ptr_equal(np_point_disk_of(found, "vdc"), &found->disks[2]);
+    assert_null(np_point_disk_of(found, "vdd"));
+}
+
+static void test_point__same_id_is_never_committed_twice(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_OPEN(set, NP_SET_CREATE);
+    add_point(set, "");
+    struct np_point_disk disk = stored_disk("0001", "vda", "");
+    struct np_point point = {.id = "0001", .level = "full", .time = "x", .disks = &disk, .disk_count = 1};
+    FAILS_WITH(NP_FAILED, np_set_commit(set, &point, &err), "committed already");
+    assert_true(exists("points/0001.json"));
+    FAILS_WITH(NP_FAILED, np_set_remove_point_files(set, "0001", &err), "committed");
+    assert_true(exists("streams/0001.vda.nbp"));
+}
+
+static void test_point__what_could_not_be_read_is_not_committed(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_OPEN(set, NP_SET_CREATE);
+    struct np_point_disk disk = stored_disk("0001", "vda", "");
+    struct np_point point = {.id = "0001", .level = "full", .time = "x", .disks = &disk, .disk_count = 1};
+    snprintf(disk.file, sizeof(disk.file), "streams/../../etc/passwd");
+    FAILS_WITH(NP_FAILED, np_set_commit(set, &point, &err), "disks[0].stream.file");
+    disk = stored_disk("0001", "vda", "");
+    disk.virtual_size = UINT64_C(1) << 53;
+    FAILS_WITH(NP_FAILED, np_set_commit(set, &point, &err), "disks[0].size");
+    disk = stored_disk("0001", "vda", "0001");
+    FAILS_WITH(NP_FAILED, np_set_commit(set, &point, &err), "disks[0].parent");
+    assert_false(exists("points/0001.json"));
+}
+
+static void test_point__damaged_records_are_named_by_file_and_key(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *to, *message;
+    } cases[] = {
+        {"\"quiesced\": false", "\"quiesced\": 0", "key quiesced is not true"},
+        {"\"quiesced\"", "\"quieted\"", "key quiesced is missing"},
+        {"\"id\": \"0001\"", "\"id\": \"0002\"", "key id is not the one"},
+        {"\"target\": \"vda\"", "\"target\": \"../vda\"", "disks[0].target"},
+        {"\"level\": \"full\"", "\"level\": \"half\"", "disks[0].level"},
+        {"\"how\": \"all\"", "\"how\": \"some\"", "disks[0].how"},
+        {"\"parent\": null", "\"parent\": \"0001\"", "disks[0].parent"},
+        {"\"size\": 1099511627776", "\"size\": 9007199254740992", "disks[0].size is 2^53"},
+        {"\"size\": 1099511627776", "\"size\": -1", "disks[0].size is negative"},
+        {"\"size\": 1099511627776", "\"size\": 1e3", "disks[0].size is not a whole"},
+        {"\"size\": 1099511627776", "\"size\": 99999999999999999999999", "disks[0].size is 2^53"},
+        {"00000000000000078000", "x", "disks[0].digest is not 32"},
+        {"streams/0001.vda.nbp", "streams/0002.vda.nbp", "disks[0].stream.file"},
+        {"streams/0001.vda.nbp", "/etc/shadow", "disks[0].stream.file"},
+        {"streams/0001.vda.nbp", "streams/0001.x/../../a", "disks[0].stream.file"},
+        {"\"zstd:3\"", "\"a codec with a long name\"", "disks[0].stream.codec is too long"},
+        {"\"zstd:3\"", "\"a\\u0000b\"", "disks[0].stream.codec holds a NUL"},
+        {"\"18446744073709551615\"", "\"18446744073709551616\"", "disks[0].image.ino"},
+        {"\"18446744073709551615\"", "\"0x10\"", "disks[0].image.ino"},
+        {"\"disks\": [", "\"disks\": [[],", "disks[0]. is not an object"},
+        {"\"disks\": [", "\"disks\": 1, \"x\": [", "key disks is not an array"},
+        {"\"disks\": [", "\"disks\": [], \"x\": [", "key disks is empty"},
+        {"{", "{ \"deep\": [[[[[[[[[[]]]]]]]]]],", "not JSON"},
+        {"{", "[{", "not JSON"},
+        {"\"auto\"", "\"auto\", //", "not JSON"},
+    };
+    NP_OPEN(set, NP_SET_CREATE);
+    add_point(set, "");
+    NP_AUTO_FREE char *good = read_text("points/0001.json");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct np_error err = NP_ERROR_INIT;
+        struct np_points points = {0};
+        write_text("points/0001.json", good);
+        edit("points/0001.json", cases[i].from, cases[i].to);
+        FAILS_WITH(NP_DAMAGED, np_set_points(set, &points, &err), cases[i].message);
+        assert_non_null(strstr(err.message, "points/0001.json"));
+    }
+}
+
+static void test_point__unknown_keys_are_ignored_and_large_files_refused(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_OPEN(set, NP_SET_CREATE);
+    add_point(set, "");
+    NP_CLEANUP(np_points_clear) struct np_points points = {0};
+    edit("points/0001.json", "{", "{ \"later\": {\"a\": [1.5, null]},");
+    ok(np_set_points(set, &points, &err));
+    assert_int_equal(points.count, 1);
+    struct np_points none = {0};
+    assert_int_equal(truncate(at("points/0001.json"), 16 << 20), 0);
+    FAILS_WITH(NP_DAMAGED, np_set_points(set, &none, &err), "points/0001.json");
+}
+
+static void test_points__every_cut_of_a_record_is_damage(void **state)
+{
+    (void)state;
+    NP_OPEN(set, NP_SET_CREATE);
+    add_point(set, "");
+    NP_AUTO_FREE char *good = read_text("points/0001.json");
+    for (size_t size = strlen(good) - 2; size > 0; size -= size > 7 ? 7 : size) {
+        struct np_error err = NP_ERROR_INIT;
+        struct np_points points = {0};
+        good[size] = '\0';
+        write_text("points/0001.json", good);
+        fails(NP_DAMAGED, np_set_points(set, &points, &err));
+    }
+}
+
+static void test_points__are_sorted_by_number_and_foreign_names_left_out(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_OPEN(set, NP_SET_CREATE);
+    commit_point(set, "10000", "", "");
+    commit_point(set, "9999", "", "");
+    commit_point(set, "0002", "", "");
+    write_text("points/0003.json.bak", "x");
+    write_text("points/00004.json", "x");
+    write_text("points/README", "x");
+    NP_CLEANUP(np_points_clear) struct np_points points = {0};
+    ok(np_set_points(set, &points, &err));
+    assert_int_equal(points.count, 3);
+    assert_string_equal(points.list[0].id, "0002");
+    assert_string_equal(points.list[1].id, "9999");
+    assert_string_equal(points.list[2].id, "10000");
+}
+
+static void assert_finds(const struct np_points *points, const char *until, const char *id)
+{
+    struct np_error err = NP_ERROR_INIT;
+    const struct np_point *point;
+    ok(np_points_find(points, until, &point, &err));
+    assert_string_equal(point->id, id);
+}
+
+static void test_points__find_by_id_checkpoint_and_latest(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    const struct np_point *point;
+    NP_OPEN(set, NP_SET_CREATE);
+    NP_CLEANUP(np_points_clear) struct np_points points = {0};
+    FAILS_WITH(NP_FAILED, np_points_find(&points, NULL, &point, &err), "no restore point");
+    commit_point(set, "0001", "", "nbdpull-a-0001-00000000");
+    commit_point(set, "0003", "", "nbdpull-a-0003-00000000");
+    for (int i = 5; i < 12; i++) {
+        char id[NP_POINT_ID_MAX];
+        snprintf(id, sizeof(id), "%04d", i);
+        commit_point(set, id, "", "");
+    }
+    ok(np_set_points(set, &points, &err));
+    assert_finds(&points, NULL, "0011");
+    assert_finds(&points, "latest", "0011");
+    assert_finds(&points, "0003", "0003");
+    assert_finds(&points, "3", "0003");
+    assert_finds(&points, "00003", "0003");
+    assert_finds(&points, "nbdpull-a-0001-00000000", "0001");
+    FAILS_WITH(NP_FAILED, np_points_find(&points, "4", &point, &err), "0011");
+    assert_non_null(strstr(err.message, "0007"));
+    assert_null(strstr(err.message, "0006"));
+    fails(NP_FAILED, np_points_find(&points, "", &point, &err)); /* not the points without a checkpoint */
+    fails(NP_FAILED, np_points_find(&points, "0", &point, &err));
+    fails(NP_FAILED, np_points_find(&points, "18446744073709551619", &point, &err));
+}
+
+static void test_points__path_of_a_disk_goes_to_its_root(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_OPEN(set, NP_SET_CREATE);
+    add_point(set, "");
+    add_point(set, "0001");
+    add_point(set, "0001");
+    add_point(set, "0002");
+    NP_CLEANUP(np_points_clear) struct np_points points = {0};
+    ok(np_set_points(set, &points, &err));
+    NP_AUTO_FREE const struct np_point_disk **path = NULL;
+    size_t count;
+    ok(np_points_path(&points, &points.list[3], "vda", &path, &count, &err));
+    assert_int_equal(count, 3);
+    assert_string_equal(path[0]->file, "streams/0004.vda.nbp");
+    assert_string_equal(path[1]->file, "streams/0002.vda.nbp");
+    assert_string_equal(path[2]->file, "streams/0001.vda.nbp");
+    const struct np_point_disk **none;
+    FAILS_WITH(NP_FAILED, np_points_path(&points, &points.list[3], "vdb", &none, &count, &err), "vdb");
+}
+
+static void test_points__path_with_a_missing_parent_is_damage(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_OPEN(set, NP_SET_CREATE);
+    add_point(set, "");
+    add_point(set, "0001");
+    assert_int_equal(unlink(at("points/0001.json")), 0);
+    NP_CLEANUP(np_points_clear) struct np_points points = {0};
+    ok(np_set_points(set, &points, &err));
+    const struct np_point_disk **path;
+    size_t count;
+    FAILS_WITH(NP_DAMAGED, np_points_path(&points, &points.list[0], "vda", &path, &count, &err), "0001");
+    assert_string_equal(err.disk, "vda");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_point__comes_back_as_committed),
+        TEST(test_point__same_id_is_never_committed_twice),
+        TEST(test_point__what_could_not_be_read_is_not_committed),
+        TEST(test_point__damaged_records_are_named_by_file_and_key),
+        TEST(test_point__unknown_keys_are_ignored_and_large_files_refused),
+        TEST(test_points__every_cut_of_a_record_is_damage),
+        TEST(test_points__are_sorted_by_number_and_foreign_names_left_out),
+        TEST(test_points__find_by_id_checkpoint_and_latest),
+        TEST(test_points__path_of_a_disk_goes_to_its_root),
+        TEST(test_points__path_with_a_missing_parent_is_damage),
+    };
+    return cmocka_run_group_tests_name("set_points", tests, NULL, NULL);
+}
