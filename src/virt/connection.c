@@ -1,0 +1,149 @@
+#include "connection.h"
+
+#include "events.h"
+#include "nbdpull/cleanup.h"
+#include "virt_error.h"
+
+#include <errno.h>
+#include <libvirt/virterror.h>
+#include <libxml/uri.h>
+#include <pthread.h>
+#include <string.h>
+
+static void free_uri(xmlURIPtr *uri)
+{
+    xmlFreeURI(*uri);
+}
+
+/*
+ * The data come over a Unix socket of this host, so a domain of another host is of no use: refused before
+ * libvirt opens anything, be it an ssh connection that asks for a password.
+ */
+static int check_local(const char *text, struct np_error *err)
+{
+    NP_CLEANUP(free_uri) xmlURIPtr uri = xmlParseURI(text);
+    if (uri == NULL || uri->scheme == NULL)
+        return np_fail(
+            err, NP_FAILED,
+            "'%s' is not a libvirt URI: give one such as qemu:///system (aliases are not resolved)", text);
+    if (strchr(uri->scheme, '+') != NULL || (uri->server != NULL && uri->server[0] != '\0'))
+        return np_fail(err, NP_FAILED,
+                       "%s is a remote URI: the guest's disks are read through a socket of its own host, run "
+                       "nbdpull there with a local one such as qemu:///system",
+                       text);
+    return 0;
+}
+
+static bool is_embedded(const char *text)
+{
+    NP_CLEANUP(free_uri) xmlURIPtr uri = xmlParseURI(text);
+    return uri != NULL && uri->path != NULL && strcmp(uri->path, "/embed") == 0;
+}
+
+/* libvirt's text has the cause (socket, permission, lock); this adds what to try. */
+static int open_failed(const char *asked, struct np_error *err)
+{
+    const char *uri = asked != NULL ? asked : "libvirt (its default URI)";
+    const char *text = np_virt_error_text();
+    if (asked != NULL && is_embedded(asked)) {
+        if (strstr(text, "driver.pid") != NULL)
+            return np_fail(err, NP_BUSY, "%s is held by another process, only one at a time can: %s", uri,
+                           text);
+        return np_fail(err, NP_FAILED, "cannot open %s: %s", uri, text);
+    }
+    switch (np_virt_error_code()) {
+    case VIR_ERR_AUTH_FAILED:
+    case VIR_ERR_AUTH_CANCELLED:
+    case VIR_ERR_AUTH_UNAVAILABLE:
+        return np_fail(
+            err, NP_FAILED,
+            "no right to use %s: %s. Run as root or as a member of the group libvirt, or use your own "
+            "guests at qemu:///session",
+            uri, text);
+    case VIR_ERR_SYSTEM_ERROR: /* of connect(): no such socket, refused, permission denied */
+    case VIR_ERR_NO_CONNECT:
+        return np_fail(
+            err, NP_FAILED,
+            "cannot connect to %s: %s. Is libvirtd (or virtqemud) running, and may this user open its "
+            "socket? Try `systemctl status libvirtd`, root or the group libvirt, or qemu:///session",
+            uri, text);
+    default:
+        return np_fail(err, NP_FAILED, "cannot connect to %s: %s", uri, text);
+    }
+}
+
+/*
+ * A process has one embedded driver, of one root, and libvirt 9.0 now and then crashes when the last
+ * connection to it is closed. So one reference stays until the process ends, which is how such a driver is
+ * left anyway.
+ */
+static void keep_embedded(virConnectPtr conn)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards kept */
+    static virConnectPtr kept;
+
+    pthread_mutex_lock(&lock);
+    if (kept == NULL && virConnectRef(conn) == 0)
+        kept = conn;
+    pthread_mutex_unlock(&lock);
+}
+
+/* What a default from libvirt.conf turned out to be can only be seen afterwards. */
+static int look_at_uri(struct np_virt *virt, struct np_error *err)
+{
+    NP_AUTO_FREE char *uri = virConnectGetURI(virt->conn);
+    if (uri == NULL)
+        return np_virt_error(err, "cannot ask libvirt for its URI");
+    if (check_local(uri, err) < 0)
+        return -1;
+    virt->uri = NP_STEAL(uri);
+    bool embedded = is_embedded(virt->uri);
+    if (embedded)
+        keep_embedded(virt->conn);
+    return np_link_begin(virt->conn, !embedded, &virt->link, err);
+}
+
+static void close_pointed(struct np_virt **virt)
+{
+    np_virt_close(*virt);
+}
+
+int np_virt_open(const char *uri, struct np_virt **out, struct np_error *err)
+{
+    const char *asked = uri;
+    if (asked == NULL)
+        asked = getenv("LIBVIRT_DEFAULT_URI");
+    if (asked != NULL && asked[0] == '\0')
+        asked = NULL;
+    if (asked != NULL && check_local(asked, err) < 0)
+        return -1;
+    if (np_events_start(err) < 0)
+        return -1;
+
+    NP_CLEANUP(close_pointed) struct np_virt *virt = calloc(1, sizeof(*virt));
+    if (virt == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot connect to libvirt");
+    virt->conn = virConnectOpen(asked);
+    if (virt->conn == NULL)
+        return open_failed(asked, err);
+    if (look_at_uri(virt, err) < 0)
+        return -1;
+    *out = NP_STEAL(virt);
+    return 0;
+}
+
+void np_virt_close(struct np_virt *virt)
+{
+    if (virt == NULL)
+        return;
+    np_link_end(virt->link);
+    if (virt->conn != NULL)
+        virConnectClose(virt->conn);
+    free(virt->uri);
+    free(virt);
+}
+
+const char *np_virt_uri(const struct np_virt *virt)
+{
+    return virt->uri;
+}

@@ -1,0 +1,16 @@
+/*
+ * What the files of this folder see of a domain.
+ */
+#ifndef NP_VIRT_DOMAIN_H
+#define NP_VIRT_DOMAIN_H
+
+#include "connection.h"
+
+struct np_domain {
+    struct np_virt *virt; /* borrowed */
+    virDomainPtr ptr;     /* owned */
+    char *name;           /* owned */
+    struct np_uuid uuid;
+};
+
+#endif
