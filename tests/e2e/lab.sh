@@ -26,7 +26,7 @@ export LC_ALL=C
 
 LAB_DIR=
 LAB_ISOLATED=${LAB_ISOLATED:-}
-LAB_DOMAINS=()
+LAB_DOMAINS=() LAB_MOUNTS=()
 declare -A LAB_IMAGE LAB_FORMAT
 
 # ---- verdicts ----
@@ -197,7 +197,8 @@ lab_start()
     LAB_KIND=${NBDPULL_LAB:-${labs%% *}}
     [[ " $labs " == *" $LAB_KIND "* ]] || lab_skip "not made for NBDPULL_LAB=$LAB_KIND"
     : "${NBDPULL:?is the program to test}" "${NBDPULL_SOURCE:?is the source directory}"
-    lab_need "$NBDPULL" virsh qemu-img qemu-nbd qemu-system-x86_64 jq unshare
+    [ -x "$NBDPULL" ] || lab_fail "no program $NBDPULL"
+    lab_need virsh qemu-img qemu-nbd qemu-system-x86_64 jq unshare
     lab_enter
     # Short, because sockets lie below it; open for QEMU's user to pass through.
     LAB_DIR=$(mktemp -d /tmp/np.XXXXXX) || lab_fail "no work directory"
@@ -214,6 +215,16 @@ lab_start()
     "lab_start_$LAB_KIND"
 }
 
+# lab_small_place SIZE DIR: a file system that fills up.
+lab_small_place()
+{
+    lab_need_root "a small file system"
+    [ "$LAB_ISOLATED" = yes ] || lab_skip "a small file system needs a mount namespace"
+    mkdir "$2"
+    mount -t tmpfs -o "size=$1,mode=711" tmpfs "$2" || lab_fail "cannot mount $2"
+    LAB_MOUNTS+=("$2")
+}
+
 lab_end()
 {
     local status=$? name file
@@ -226,6 +237,7 @@ lab_end()
             kill "$(cat "$file")" 2>/dev/null
         fi
     done
+    umount ${LAB_MOUNTS[@]+"${LAB_MOUNTS[@]}"} 2>/dev/null
     if [ $status -ne 0 ] && [ $status -ne 77 ] && [ -n "${NBDPULL_LAB_KEEP:-}" ]; then
         lab_note "kept: $LAB_DIR"
     else
@@ -307,7 +319,7 @@ lab_domain_xml()
         esac
     done
     echo "<domain type='qemu'><name>$name</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>
-      <os><type arch='x86_64' machine='$machine'>hvm</type>$firmware</os><cpu mode='maximum'/>
+      <os><type arch='x86_64' machine='$machine'>hvm</type>$firmware</os><features><acpi/></features><cpu mode='maximum'/>
       <devices><controller type='usb' model='none'/><memballoon model='none'/>"
     for spec in "$@"; do
         IFS=: read -r target kind argument options <<<"$spec"
@@ -340,6 +352,25 @@ lab_domain()
     lab_domain_xml "$name" "$@" >"$LAB_DIR/$name.xml" || exit 1
     LAB_DOMAINS+=("$name")
     lab_virsh "define $LAB_DIR/$name.xml${start:+; $start $name}" >/dev/null || lab_fail "domain $name"
+}
+
+# lab_filled NAME TARGET FORMAT RAW-FILE: an image of that content, for the next lab_domain.
+lab_filled()
+{
+    qemu-img convert -f raw -O "$3" "$4" "$LAB_DIR/$1.$2.$3" || lab_fail "cannot make an image of $4"
+}
+
+# lab_program_files SIZE FILE: what a guest's disk may hold: compresses about 2 to 1, and slowly if asked to.
+lab_program_files()
+{
+    tar -c --ignore-failed-read -C / usr/lib usr/bin 2>/dev/null | head -c "$1" >"$2"
+    [ "$(stat -c %s "$2")" -eq "$(numfmt --from=iec "$1")" ] || lab_fail "not $1 of program files here"
+}
+
+# lab_random SIZE FILE: does not compress.
+lab_random()
+{
+    head -c "$1" /dev/urandom >"$2"
 }
 
 # lab_destroy NAME: end it and forget it with its checkpoints.
@@ -476,6 +507,46 @@ np()
     fi
 }
 
+# np_start ARGUMENT...: run it in the background; then np_wait STATUS.
+np_start()
+{
+    NP_OUT=$LAB_DIR/tmp/lab.bg.out
+    NP_ERR=$LAB_DIR/tmp/lab.bg.err
+    NP_SAID="nbdpull $*"
+    # A shell that is not interactive starts background commands with SIGINT ignored.
+    env --default-signal=INT "$NBDPULL" "$@" >"$NP_OUT" 2>"$NP_ERR" </dev/null &
+    NP_PID=$!
+}
+
+np_wait()
+{
+    local status=0
+    wait "$NP_PID" || status=$?
+    [ $status -eq "$1" ] || lab_fail "$NP_SAID: status $status, not $1: $(head -c 1000 "$LAB_DIR/tmp/lab.bg.err")"
+}
+
+# Is the background run in the middle of its job? Where libvirt can be asked, it is; an embedded driver cannot
+# be asked beside nbdpull, so there the growing stream tells.
+np_is_pulling()
+{
+    kill -0 "$NP_PID" 2>/dev/null || lab_fail "$NP_SAID ended too soon: $(head -c 1000 "$LAB_DIR/tmp/lab.bg.err")"
+    if [ "$LAB_KIND" = embed ]; then
+        [ -n "$(find "$1/streams" -name '*.nbp' -size +64k 2>/dev/null)" ]
+    else
+        lab_virsh backup-dumpxml "$2" >/dev/null 2>&1
+    fi
+}
+
+# np_start_slow NAME SET [ARGUMENT...]: a backup in the background, in the middle of its job when this returns.
+# One worker at zstd's highest level takes seconds for some tens of MiB, on any machine.
+np_start_slow()
+{
+    local name=$1 set=$2
+    shift 2
+    np_start backup -c "$LAB_URI" -d "$name" -l full -o "$set" --compress zstd:19 -w 1 "$@"
+    lab_eventually "the job begins" np_is_pulling "$set" "$name"
+}
+
 # np_refuses STATUS PATTERN ARGUMENT...: it fails with one clear line that says so, and changes nothing.
 np_refuses()
 {
@@ -483,10 +554,22 @@ np_refuses()
     shift 2
     lab_remember
     np "$want" "$@"
-    [ "$(wc -l <"$NP_ERR")" -eq 1 ] || { cat "$NP_ERR" >&2; lab_fail "not one line: nbdpull $*"; }
-    grep -q -i -E -e "$pattern" "$NP_ERR" || lab_fail "nbdpull $* says: $(cat "$NP_ERR"); no /$pattern/"
+    np_said "$pattern"
     [ ! -s "$NP_OUT" ] || lab_fail "nbdpull $* fails and prints to standard output"
     lab_unchanged "nbdpull $*"
+}
+
+# np_said PATTERN: its standard error is one line that says so.
+np_said()
+{
+    [ "$(wc -l <"$NP_ERR")" -eq 1 ] || lab_fail "not one line: $(cat "$NP_ERR")"
+    grep -q -i -E -e "$1" "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR"); no /$1/"
+}
+
+# np_points SET: ids of its points, in one line.
+np_points()
+{
+    "$NBDPULL" dump -i "$1" --json | jq -r '[.points[].id] | join(" ")' || lab_fail "cannot dump $1"
 }
 
 # np_backup NAME ARGUMENT...
@@ -497,7 +580,7 @@ np_backup()
     np 0 backup -c "$LAB_URI" -d "$name" "$@"
 }
 
-# lab_round_trip NAME TRUTH-DIR TARGET...: back up into a new set with LAB_BACKUP, restore, compare each disk.
+# lab_round_trip NAME TARGET...: back up into a new set with LAB_BACKUP, restore, compare each disk.
 LAB_BACKUP=(-l full)
 lab_round_trip()
 {
