@@ -96,6 +96,10 @@ lab_small_dev()
     ln -s fd/0 "$dev/stdin"
     ln -s fd/1 "$dev/stdout"
     ln -s fd/2 "$dev/stderr"
+    # libvirt moves what is mounted below /dev into QEMU's own, and fails on mounts that lie hidden under it.
+    if mountpoint -q /dev; then
+        umount --recursive --lazy /dev
+    fi
     mount --move "$dev" /dev
 }
 

@@ -18,7 +18,7 @@ cp "$LAB_DIR/$LAB_NAME.vda.qcow2" "$LAB_DIR/copy.qcow2"
 lab_same "$LAB_DIR/copy.qcow2" "$truth"
 lab_io "$LAB_NAME" vda "write -P 0x23 7M 1"
 cp "$LAB_DIR/$LAB_NAME.vda.qcow2" "$LAB_DIR/copy.qcow2"
-(lab_same "$LAB_DIR/copy.qcow2" "$truth") 2>/dev/null && lab_fail "lab_same does not see one byte"
+(lab_same "$LAB_DIR/copy.qcow2" "$truth") >/dev/null 2>&1 && lab_fail "lab_same does not see one byte"
 
 lab_remember
 lab_unchanged
