@@ -1,0 +1,43 @@
+#!/bin/bash
+# The domain is destroyed, its QEMU killed or its job aborted in the middle of the pull: an error, no point.
+# labs: system
+. "$(dirname "$0")/lab.sh"
+lab_start
+
+raw=$LAB_DIR/content
+lab_program_files 48M "$raw"
+lab_filled "$LAB_NAME" vda qcow2 "$raw"
+lab_domain "$LAB_NAME" vda:qcow2:48M
+set=$LAB_DIR/set
+np_backup "$LAB_NAME" -l full -o "$set"
+lab_files >"$LAB_DIR/tmp/lab.files"
+
+# ended HOW COMMAND...
+ended()
+{
+    local how=$1
+    shift
+    np_start_slow "$LAB_NAME" "$set"
+    "$@" || lab_fail "cannot: $how"
+    np_wait 1
+    np_said "$LAB_NAME|vda"
+    [ "$(np_points "$set")" = 0001 ] || lab_fail "$how: points $(np_points "$set")"
+    [ "$(find "$set/streams" -type f | wc -l)" -eq 1 ] || lab_fail "$how: a stream stayed"
+    [ -z "$(find /var/lib/libvirt /var/tmp "$LAB_DIR" -type s ! -path '*/domain-*' ! -name '*.monitor')" ] ||
+        lab_fail "$how: a socket stayed: $(find /var/lib/libvirt /var/tmp "$LAB_DIR" -type s)"
+}
+kill_qemu() { kill -9 "$(cat "/run/libvirt/qemu/$LAB_NAME.pid")"; }
+
+ended "job aborted" lab_virsh domjobabort "$LAB_NAME"
+[ "$(lab_virsh checkpoint-list --name "$LAB_NAME" | grep -c nbdpull)" -eq 1 ] || lab_fail "checkpoints after the abort"
+ended "domain destroyed" lab_virsh destroy "$LAB_NAME"
+lab_virsh "start $LAB_NAME --paused" >/dev/null
+ended "QEMU killed" kill_qemu
+
+# And then the next full works, and leaves only its own checkpoint.
+lab_domain_is_off() { [ "$(lab_virsh domstate "$LAB_NAME")" = "shut off" ]; }
+lab_eventually "libvirt sees that QEMU died" lab_domain_is_off
+lab_virsh "start $LAB_NAME --paused" >/dev/null
+np_backup "$LAB_NAME" -l full -o "$set"
+np 0 restore -i "$set" -o "$LAB_DIR/out"
+lab_same "$LAB_DIR/out/vda.qcow2" "$raw"

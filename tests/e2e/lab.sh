@@ -1,0 +1,603 @@
+# A laboratory for end-to-end tests: real libvirt, real QEMU, domains without an operating system whose disks
+# are written through QEMU's monitor, the way a guest writes. Sourced by each test, never run.
+#
+#   . "$(dirname "$0")/lab.sh"
+#   lab_start                                   LAB_URI, LAB_DIR, LAB_NAME are set; all ends with the test
+#   lab_domain "$LAB_NAME" vda:qcow2:32M        defined and started
+#   lab_io "$LAB_NAME" vda "write -P 0x33 10M 5M"
+#   lab_truth "$LAB_NAME" vda "$LAB_DIR/truth"  what the guest sees, as a raw file
+#   np 0 backup -c "$LAB_URI" -d "$LAB_NAME" -l full -o "$LAB_DIR/set"
+#   lab_same "$LAB_DIR/out/vda.qcow2" "$LAB_DIR/truth"
+#
+# Three kinds; a line "# labs: KIND..." in the test names those it runs in, and ctest runs it in each:
+#   embed    libvirt's driver inside the process, own root directory. Only one process at a time may hold it:
+#            never run virsh and nbdpull at the same time.
+#   system   a libvirtd as root. virsh and nbdpull are two clients.
+#   session  a libvirtd of an ordinary user (of "nobody" when root runs the test).
+#
+# Root gets a mount and a process namespace of its own where the kernel allows it: libvirt's directories and
+# /run are empty there, /dev/kvm is missing (libvirt distrusts its cached capabilities when it is there but
+# closed to QEMU's user, and probes QEMU for many seconds), and whatever was started dies with the test. Where
+# namespaces are refused, or NBDPULL_LAB_PLAIN is set, the test cleans up behind itself.
+# shellcheck shell=bash
+
+set -u -o pipefail
+export LC_ALL=C
+
+LAB_DIR=
+LAB_ISOLATED=${LAB_ISOLATED:-}
+LAB_DOMAINS=() LAB_MOUNTS=()
+declare -A LAB_IMAGE LAB_FORMAT
+
+# ---- verdicts ----
+
+lab_note()
+{
+    echo "# $*" >&2
+}
+
+lab_fail()
+{
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+# lab_skip REASON: this test cannot run here. tools/check shows the reasons.
+lab_skip()
+{
+    echo "skipped: $*" >&2
+    if [ -n "${NBDPULL_SKIPPED:-}" ]; then
+        echo "$(basename "$0" .sh): $*" >>"$NBDPULL_SKIPPED"
+    fi
+    exit 77
+}
+
+# lab_need PROGRAM...
+lab_need()
+{
+    local program
+    for program in "$@"; do
+        command -v "$program" >/dev/null || lab_skip "no program $program (tools/packages lists what tests need)"
+    done
+}
+
+lab_need_root()
+{
+    [ "$(id -u)" -eq 0 ] || lab_skip "$1 needs root"
+}
+
+# lab_eventually WHAT COMMAND...: for states that nothing announces; gives up after 60 s.
+lab_eventually()
+{
+    local what=$1 end=$((SECONDS + 60))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $end ] || lab_fail "gave up waiting: $what"
+        sleep 0.02
+    done
+}
+
+# ---- start and end ----
+
+# A /dev with what libvirt and QEMU need, without /dev/kvm.
+lab_small_dev()
+{
+    local dev=$1 node
+    mount -t tmpfs -o mode=755 tmpfs "$dev"
+    for node in null zero full random urandom tty; do
+        : >"$dev/$node"
+        mount --bind "/dev/$node" "$dev/$node"
+    done
+    mkdir "$dev/pts" "$dev/shm"
+    mount --rbind /dev/pts "$dev/pts"
+    mount --bind /dev/shm "$dev/shm"
+    ln -s pts/ptmx "$dev/ptmx"
+    ln -s /proc/self/fd "$dev/fd"
+    ln -s fd/0 "$dev/stdin"
+    ln -s fd/1 "$dev/stdout"
+    ln -s fd/2 "$dev/stderr"
+    # libvirt moves what is mounted below /dev into QEMU's own, and fails on mounts that lie hidden under it.
+    if mountpoint -q /dev; then
+        umount --recursive --lazy /dev
+    fi
+    mount --move "$dev" /dev
+}
+
+# Inside the namespaces: hide the machine's libvirt and its state.
+lab_hide_machine()
+{
+    local dev dir
+    dev=$(mktemp -d /tmp/nbdpull-dev.XXXXXX)
+    lab_small_dev "$dev"
+    rmdir "$dev"
+    mount -t tmpfs -o mode=755 tmpfs /run
+    mkdir -p /run/libvirt /run/lock
+    for dir in /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt; do
+        if [ -d $dir ]; then
+            mount -t tmpfs -o mode=755 tmpfs $dir
+        fi
+    done
+}
+
+lab_can_isolate()
+{
+    [ "$(id -u)" -eq 0 ] && [ -z "${NBDPULL_LAB_PLAIN:-}" ] &&
+        unshare --mount --pid --fork --kill-child --mount-proc true 2>/dev/null
+}
+
+# Run the test again, inside namespaces of its own where possible, and as "nobody" for a session.
+lab_enter()
+{
+    local again=(bash "$0")
+    if [ -z "$LAB_ISOLATED" ]; then
+        if lab_can_isolate; then
+            LAB_ISOLATED=entered exec unshare --mount --pid --fork --kill-child --mount-proc "${again[@]}"
+        fi
+        export LAB_ISOLATED=no
+    elif [ "$LAB_ISOLATED" = entered ]; then
+        lab_hide_machine || lab_fail "cannot set up the namespaces of the test"
+        export LAB_ISOLATED=yes
+    fi
+    if [ "$LAB_KIND" = session ] && [ "$(id -u)" -eq 0 ]; then
+        lab_need setpriv
+        setpriv --reuid=nobody --regid=nogroup --clear-groups test -x "$NBDPULL" ||
+            lab_skip "the ordinary user nobody cannot reach $NBDPULL"
+        exec setpriv --reuid=nobody --regid=nogroup --clear-groups "${again[@]}"
+    fi
+}
+
+# lab_qemu_conf FILE [LINE]...
+lab_qemu_conf()
+{
+    local file=$1
+    shift
+    mkdir -p "$(dirname "$file")"
+    printf '%s\n' 'security_driver = "none"' 'stdio_handler = "file"' "$@" >"$file"
+}
+
+lab_start_embed()
+{
+    local user=()
+    if [ "$(id -u)" -eq 0 ]; then
+        user=('user = "root"' 'group = "root"')
+    fi
+    lab_qemu_conf "$LAB_DIR/root/etc/qemu.conf" ${user[@]+"${user[@]}"}
+    LAB_URI="qemu:///embed?root=$LAB_DIR/root"
+}
+
+lab_start_system()
+{
+    lab_need_root "qemu:///system"
+    LAB_URI=qemu:///system
+    lab_need libvirtd virtlogd
+    if [ "$LAB_ISOLATED" = yes ]; then
+        lab_qemu_conf /etc/libvirt/qemu.conf
+    elif virsh -q -c "$LAB_URI" uri >/dev/null 2>&1; then
+        return 0
+    fi
+    virtlogd -d -p "$LAB_DIR/virtlogd.pid" || lab_skip "virtlogd does not start here"
+    libvirtd -d -p "$LAB_DIR/libvirtd.pid" || lab_skip "libvirtd does not start here"
+}
+
+lab_start_session()
+{
+    local dir
+    export HOME=$LAB_DIR/home
+    export XDG_RUNTIME_DIR=$LAB_DIR/run XDG_CONFIG_HOME=$HOME/.config XDG_CACHE_HOME=$HOME/.cache \
+        XDG_DATA_HOME=$HOME/.local
+    for dir in "$XDG_RUNTIME_DIR" "$XDG_CONFIG_HOME" "$XDG_CACHE_HOME" "$XDG_DATA_HOME"; do
+        mkdir -p "$dir"
+    done
+    chmod 700 "$XDG_RUNTIME_DIR"
+    lab_qemu_conf "$XDG_CONFIG_HOME/libvirt/qemu.conf"
+    LAB_URI=qemu:///session
+}
+
+# lab_start: in the laboratory that NBDPULL_LAB names, or the first of the test's line "# labs: ...".
+lab_start()
+{
+    local labs
+    labs=$(sed -n 's/^# labs: //p' "$0")
+    LAB_KIND=${NBDPULL_LAB:-${labs%% *}}
+    [[ " $labs " == *" $LAB_KIND "* ]] || lab_skip "not made for NBDPULL_LAB=$LAB_KIND"
+    : "${NBDPULL:?is the program to test}" "${NBDPULL_SOURCE:?is the source directory}"
+    [ -x "$NBDPULL" ] || lab_fail "no program $NBDPULL"
+    lab_need virsh qemu-img qemu-nbd qemu-system-x86_64 jq unshare
+    lab_enter
+    # Short, because sockets lie below it; open for QEMU's user to pass through.
+    LAB_DIR=$(mktemp -d /tmp/np.XXXXXX) || lab_fail "no work directory"
+    chmod 711 "$LAB_DIR"
+    mkdir "$LAB_DIR/tmp"
+    export TMPDIR=$LAB_DIR/tmp
+    # shellcheck disable=SC2034  # for the tests
+    LAB_NAME=nbdpull-test-${LAB_DIR##*.}
+    trap lab_end EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    # The embedded driver's own messages are not the program's.
+    export LIBVIRT_LOG_OUTPUTS=3:file:$LAB_DIR/libvirt.log
+    "lab_start_$LAB_KIND"
+}
+
+# lab_small_place SIZE DIR: a file system that fills up.
+lab_small_place()
+{
+    lab_need_root "a small file system"
+    [ "$LAB_ISOLATED" = yes ] || lab_skip "a small file system needs a mount namespace"
+    mkdir "$2"
+    mount -t tmpfs -o "size=$1,mode=711" tmpfs "$2" || lab_fail "cannot mount $2"
+    LAB_MOUNTS+=("$2")
+}
+
+lab_end()
+{
+    local status=$? name file
+    trap - EXIT INT TERM HUP
+    for name in ${LAB_DOMAINS[@]+"${LAB_DOMAINS[@]}"}; do
+        lab_destroy "$name" >/dev/null 2>&1
+    done
+    for file in "$LAB_DIR"/libvirtd.pid "$LAB_DIR"/run/libvirt/libvirtd.pid "$LAB_DIR"/virtlogd.pid; do
+        if [ -s "$file" ]; then
+            kill "$(cat "$file")" 2>/dev/null
+        fi
+    done
+    umount ${LAB_MOUNTS[@]+"${LAB_MOUNTS[@]}"} 2>/dev/null
+    if [ $status -ne 0 ] && [ $status -ne 77 ] && [ -n "${NBDPULL_LAB_KEEP:-}" ]; then
+        lab_note "kept: $LAB_DIR"
+    else
+        rm -rf "$LAB_DIR"
+    fi
+    exit $status
+}
+
+# ---- domains ----
+
+# lab_virsh COMMAND...: several commands in one string, separated by ";", are one connection.
+lab_virsh()
+{
+    local status=0
+    virsh -q -c "$LAB_URI" "$@" || status=$?
+    # libvirt 9.0's embedded driver crashes at close, after its work, about once in 340 times.
+    if [ $status -eq 139 ] && [ "$LAB_KIND" = embed ]; then
+        lab_note "virsh crashed when it closed the embedded driver; its work was done"
+        status=0
+    fi
+    return $status
+}
+
+lab_image()
+{
+    echo "${LAB_IMAGE[$1/$2]}"
+}
+
+lab_bus()
+{
+    case $1 in
+    vd*) echo virtio ;;
+    sd*) echo sata ;;
+    hd*) echo ide ;;
+    fd*) echo fdc ;;
+    esac
+}
+
+# lab_disk_xml NAME TARGET KIND ARGUMENT OPTIONS: one <disk>; makes the image unless it is there.
+lab_disk_xml()
+{
+    local name=$1 target=$2 kind=$3 argument=$4 options=$5 source='' device=disk driver=raw
+    case $kind in
+    cdrom | floppy)
+        device=$kind
+        source=${argument:+"<source file='$argument'/>"}
+        ;;
+    xml)
+        cat "$argument"
+        return
+        ;;
+    *)
+        local image=$LAB_DIR/$name.$target.$kind
+        driver=$kind
+        if [ ! -e "$image" ]; then
+            qemu-img create -q -f "$kind" ${options:+-o "$options"} "$image" "$argument" ||
+                lab_fail "qemu-img create $image"
+        fi
+        source="<source file='$image'/>"
+        ;;
+    esac
+    echo "<disk type='file' device='$device'>
+      <driver name='qemu' type='$driver' discard='unmap' detect_zeroes='off'/>$source
+      <target dev='$target' bus='$(lab_bus "$target")'/></disk>"
+}
+
+# lab_domain_xml NAME SPEC...: the specs are those of lab_domain.
+lab_domain_xml()
+{
+    local name=$1 spec target kind argument options firmware='' machine=q35
+    shift
+    for spec in "$@"; do
+        case $spec in
+        nvram:*)
+            IFS=: read -r _ kind argument _ <<<"$spec"
+            firmware="<loader readonly='yes' type='pflash'>$kind</loader><nvram>$argument</nvram>"
+            ;;
+        hd* | fd*) machine=pc ;;
+        esac
+    done
+    echo "<domain type='qemu'><name>$name</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>
+      <os><type arch='x86_64' machine='$machine'>hvm</type>$firmware</os><features><acpi/></features><cpu mode='maximum'/>
+      <devices><controller type='usb' model='none'/><memballoon model='none'/>"
+    for spec in "$@"; do
+        IFS=: read -r target kind argument options <<<"$spec"
+        if [ "$target" != nvram ]; then
+            lab_disk_xml "$name" "$target" "$kind" "$argument" "$options"
+        fi
+    done
+    echo "</devices></domain>"
+}
+
+# lab_domain [--running|--off] NAME SPEC...: define and start (paused: nothing but the test writes).
+#   TARGET:FORMAT:SIZE[:OPTIONS]   an image, made with `qemu-img create -o OPTIONS` unless it is there already
+#   TARGET:cdrom[:PATH]  TARGET:floppy[:PATH]   empty without a path
+#   TARGET:xml:PATH                a <disk> element from a file
+#   nvram:CODE:VARS                firmware in flash
+lab_domain()
+{
+    local start="start --paused" name spec target kind
+    case $1 in
+    --running) start=start && shift ;;
+    --off) start= && shift ;;
+    esac
+    name=$1
+    shift
+    for spec in "$@"; do
+        IFS=: read -r target kind _ <<<"$spec"
+        LAB_IMAGE[$name/$target]=$LAB_DIR/$name.$target.$kind
+        LAB_FORMAT[$name/$target]=$kind
+    done
+    lab_domain_xml "$name" "$@" >"$LAB_DIR/$name.xml" || exit 1
+    LAB_DOMAINS+=("$name")
+    lab_virsh "define $LAB_DIR/$name.xml${start:+; $start $name}" >/dev/null || lab_fail "domain $name"
+}
+
+# lab_filled NAME TARGET FORMAT RAW-FILE: an image of that content, for the next lab_domain.
+lab_filled()
+{
+    qemu-img convert -f raw -O "$3" "$4" "$LAB_DIR/$1.$2.$3" || lab_fail "cannot make an image of $4"
+}
+
+# lab_program_files SIZE FILE: what a guest's disk may hold: compresses about 2 to 1, and slowly if asked to.
+lab_program_files()
+{
+    tar -c --ignore-failed-read -C / usr/lib usr/bin 2>/dev/null | head -c "$1" >"$2"
+    [ "$(stat -c %s "$2")" -eq "$(numfmt --from=iec "$1")" ] || lab_fail "not $1 of program files here"
+}
+
+# lab_random SIZE FILE: does not compress.
+lab_random()
+{
+    head -c "$1" /dev/urandom >"$2"
+}
+
+# lab_destroy NAME: end it and forget it with its checkpoints.
+lab_destroy()
+{
+    lab_virsh "destroy $1; undefine $1 --checkpoints-metadata --nvram" || true
+}
+
+# ---- the guest's writes ----
+
+# lab_device NAME TARGET: what `qemu-io -d` takes, from the live XML.
+lab_device()
+{
+    local alias
+    alias=$(lab_virsh dumpxml "$1" | sed -n "/<target dev='$2'/,/<\/disk>/s/.*<alias name='\(.*\)'.*/\1/p")
+    [ -n "$alias" ] || lab_fail "no device $2 in domain $1"
+    case $alias in
+    virtio-*) echo "/machine/peripheral/$alias/virtio-backend" ;;
+    *) echo "$alias" ;;
+    esac
+}
+
+# lab_io NAME TARGET COMMAND...: commands of qemu-io, in order, then a flush, in one connection.
+# QEMU prints what they gave to its own output, not to the monitor; so the last command, when it writes a
+# pattern, is verified from outside.
+lab_io()
+{
+    local name=$1 target=$2 device script='' command said
+    shift 2
+    device=$(lab_device "$name" "$target") || exit 1
+    for command in "$@"; do
+        script+="qemu-monitor-command $name --hmp 'qemu-io -d $device \"$command\"';"
+    done
+    script+="qemu-monitor-command $name --hmp 'qemu-io -d $device flush'"
+    said=$(lab_virsh "$script" | tr -d '\r\n') || lab_fail "lab_io $name $target $*"
+    [ -z "$said" ] || lab_fail "lab_io $name $target $*: $said"
+    case $command in
+    "write -P "*) lab_holds "$name" "$target" "${command#write }" ;;
+    esac
+}
+
+# lab_holds NAME TARGET "-P PATTERN OFFSET LENGTH"
+lab_holds()
+{
+    local said
+    said=$(qemu-io -r -U -f "${LAB_FORMAT[$1/$2]}" -c "read $3" "$(lab_image "$1" "$2")" 2>&1)
+    [[ $said == "read "[0-9]* ]] || lab_fail "$1 $2 does not hold $3: $said"
+}
+
+# lab_truth NAME TARGET FILE: the disk as the guest sees it now. It must not be written meanwhile.
+lab_truth()
+{
+    local format=${LAB_FORMAT[$1/$2]}
+    qemu-img convert -U -f "$format" -O raw "$(lab_image "$1" "$2")" "$3" || lab_fail "no truth of $2"
+}
+
+# ---- comparing ----
+
+lab_virtual_size()
+{
+    qemu-img info -U --output=json "$1" | jq '."virtual-size"'
+}
+
+# lab_same RESTORED TRUTH: every byte, and the size. The format comes from the file's name.
+lab_same()
+{
+    local restored=$1 truth=$2 format=${1##*.}
+    [ -f "$restored" ] || lab_fail "$restored is missing"
+    if [ "$format" = qcow2 ]; then
+        qemu-img check -q "$restored" || lab_fail "qemu-img check $restored"
+        qemu-img convert -f qcow2 -O raw "$restored" "$LAB_DIR/tmp/same.raw" || lab_fail "cannot read $restored"
+        cmp "$LAB_DIR/tmp/same.raw" "$truth" || lab_fail "$restored differs from $truth"
+        rm "$LAB_DIR/tmp/same.raw"
+    else
+        cmp "$restored" "$truth" || lab_fail "$restored differs from $truth"
+    fi
+}
+
+# lab_used FILE: bytes it takes on the host.
+lab_used()
+{
+    echo $(($(stat -c '%b * %B' "$1")))
+}
+
+# ---- nothing left behind ----
+
+# Sockets, scratch files, checkpoints and sets that exist now, where libvirt and nbdpull may put them.
+lab_files()
+{
+    local places=("$LAB_DIR")
+    if [ "$LAB_ISOLATED" = yes ] && [ "$LAB_KIND" = system ]; then
+        places+=(/var/lib/libvirt /run/libvirt)
+    fi
+    find "${places[@]}" \( -path "$LAB_DIR/tmp/lab.*" -o -name log -o -name cache -o -name .cache \
+        -o -name '*.log' \) -prune -o -printf '%y %p\n' | sort
+}
+
+# Jobs and checkpoints of the domains, as libvirt says.
+lab_jobs()
+{
+    local name
+    for name in ${LAB_DOMAINS[@]+"${LAB_DOMAINS[@]}"}; do
+        echo "job of $name: $(lab_virsh backup-dumpxml "$name" 2>/dev/null)"
+        echo "checkpoints of $name: $(lab_virsh checkpoint-list --name "$name" 2>/dev/null)"
+    done
+}
+
+# lab_remember, then lab_unchanged: no file, job or checkpoint came or went in between.
+lab_remember()
+{
+    lab_jobs >"$LAB_DIR/tmp/lab.jobs"
+    lab_files >"$LAB_DIR/tmp/lab.files"
+}
+
+lab_unchanged()
+{
+    lab_jobs | diff "$LAB_DIR/tmp/lab.jobs" - >&2 || lab_fail "${1:-it} left or took a job or a checkpoint"
+    lab_files | diff "$LAB_DIR/tmp/lab.files" - >&2 || lab_fail "${1:-it} left or took files"
+}
+
+# ---- the program ----
+
+# np STATUS ARGUMENT...: run it and demand that exit status. Its output is in NP_OUT and NP_ERR.
+np()
+{
+    local want=$1 status=0
+    shift
+    NP_OUT=$LAB_DIR/tmp/lab.out
+    NP_ERR=$LAB_DIR/tmp/lab.err
+    "$NBDPULL" "$@" >"$NP_OUT" 2>"$NP_ERR" </dev/null || status=$?
+    if [ $status -ne "$want" ]; then
+        head -c 2000 "$NP_OUT" "$NP_ERR" >&2
+        lab_fail "nbdpull $*: status $status, not $want"
+    fi
+}
+
+# np_start ARGUMENT...: run it in the background; then np_wait STATUS.
+np_start()
+{
+    NP_OUT=$LAB_DIR/tmp/lab.bg.out
+    NP_ERR=$LAB_DIR/tmp/lab.bg.err
+    NP_SAID="nbdpull $*"
+    # A shell that is not interactive starts background commands with SIGINT ignored.
+    env --default-signal=INT "$NBDPULL" "$@" >"$NP_OUT" 2>"$NP_ERR" </dev/null &
+    NP_PID=$!
+}
+
+np_wait()
+{
+    local status=0
+    wait "$NP_PID" || status=$?
+    [ $status -eq "$1" ] || lab_fail "$NP_SAID: status $status, not $1: $(head -c 1000 "$LAB_DIR/tmp/lab.bg.err")"
+}
+
+# Is the background run in the middle of its job? Where libvirt can be asked, it is; an embedded driver cannot
+# be asked beside nbdpull, so there the growing stream tells.
+np_is_pulling()
+{
+    kill -0 "$NP_PID" 2>/dev/null || lab_fail "$NP_SAID ended too soon: $(head -c 1000 "$LAB_DIR/tmp/lab.bg.err")"
+    if [ "$LAB_KIND" = embed ]; then
+        [ -n "$(find "$1/streams" -name '*.nbp' -size +64k 2>/dev/null)" ]
+    else
+        lab_virsh backup-dumpxml "$2" >/dev/null 2>&1
+    fi
+}
+
+# np_start_slow NAME SET [ARGUMENT...]: a backup in the background, in the middle of its job when this returns.
+# One worker at zstd's highest level takes seconds for some tens of MiB, on any machine.
+np_start_slow()
+{
+    local name=$1 set=$2
+    shift 2
+    np_start backup -c "$LAB_URI" -d "$name" -l full -o "$set" --compress zstd:19 -w 1 "$@"
+    lab_eventually "the job begins" np_is_pulling "$set" "$name"
+}
+
+# np_refuses STATUS PATTERN ARGUMENT...: it fails with one clear line that says so, and changes nothing.
+np_refuses()
+{
+    local want=$1 pattern=$2
+    shift 2
+    lab_remember
+    np "$want" "$@"
+    np_said "$pattern"
+    [ ! -s "$NP_OUT" ] || lab_fail "nbdpull $* fails and prints to standard output"
+    lab_unchanged "nbdpull $*"
+}
+
+# np_said PATTERN: its standard error is one line that says so.
+np_said()
+{
+    [ "$(wc -l <"$NP_ERR")" -eq 1 ] || lab_fail "not one line: $(cat "$NP_ERR")"
+    grep -q -i -E -e "$1" "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR"); no /$1/"
+}
+
+# np_points SET: ids of its points, in one line.
+np_points()
+{
+    "$NBDPULL" dump -i "$1" --json | jq -r '[.points[].id] | join(" ")' || lab_fail "cannot dump $1"
+}
+
+# np_backup NAME ARGUMENT...
+np_backup()
+{
+    local name=$1
+    shift
+    np 0 backup -c "$LAB_URI" -d "$name" "$@"
+}
+
+# lab_round_trip NAME TARGET...: back up into a new set with LAB_BACKUP, restore, compare each disk.
+LAB_BACKUP=(-l full)
+lab_round_trip()
+{
+    local name=$1 target
+    shift
+    rm -rf "$LAB_DIR/set" "$LAB_DIR/restored"
+    for target in "$@"; do
+        lab_truth "$name" "$target" "$LAB_DIR/tmp/truth.$target"
+    done
+    np_backup "$name" "${LAB_BACKUP[@]}" -o "$LAB_DIR/set"
+    np 0 restore -i "$LAB_DIR/set" -o "$LAB_DIR/restored"
+    for target in "$@"; do
+        lab_same "$LAB_DIR/restored/$target.qcow2" "$LAB_DIR/tmp/truth.$target"
+        rm "$LAB_DIR/tmp/truth.$target"
+    done
+}

@@ -1,0 +1,29 @@
+#!/bin/bash
+# A restore that is ended by a signal leaves no image, whole or half, and no qemu-nbd.
+# labs: embed
+. "$(dirname "$0")/lab.sh"
+lab_start
+
+lab_domain "$LAB_NAME" vda:qcow2:64M
+lab_io "$LAB_NAME" vda "write -P 0x11 0 64M"
+np_backup "$LAB_NAME" -l copy -o "$LAB_DIR/set"
+
+# From a pipe that stays open, so that it is in the middle for certain.
+mkfifo "$LAB_DIR/pipe"
+is_restoring() { [ -n "$(find "$LAB_DIR/out" -type f 2>/dev/null)" ]; }
+for signal in INT TERM HUP; do
+    env --default-signal=INT "$NBDPULL" restore -i - -o "$LAB_DIR/out" <"$LAB_DIR/pipe" 2>"$LAB_DIR/err" &
+    pid=$!
+    exec 9>"$LAB_DIR/pipe"
+    cat "$LAB_DIR"/set/streams/*.nbp | head -c 65536 >&9
+    lab_eventually "the restore begins" is_restoring
+    kill -s $signal $pid
+    wait $pid
+    status=$?
+    exec 9>&-
+    [ $status -eq $((128 + $(kill -l $signal))) ] || lab_fail "SIG$signal: status $status: $(cat "$LAB_DIR/err")"
+    [ -z "$(find "$LAB_DIR/out" -type f -o -type s 2>/dev/null)" ] || lab_fail "SIG$signal left $(ls -A "$LAB_DIR/out")"
+    pgrep -f "qemu-nbd.*$LAB_DIR" >/dev/null && lab_fail "SIG$signal left a qemu-nbd"
+    rm -rf "$LAB_DIR/out"
+done
+exit 0
