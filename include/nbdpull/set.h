@@ -30,6 +30,12 @@ int np_set_open(const char *path, enum np_set_mode mode, const char *command, st
                 struct np_error *err);
 void np_set_close(struct np_set *set); /**< unlocks; takes NULL */
 
+/**
+ * Take back what this np_set_open made, if it made the set and no point was committed: after a first backup
+ * that failed nothing is left. Only np_set_close may follow.
+ */
+void np_set_abandon(struct np_set *set);
+
 const char *np_set_path(const struct np_set *set);
 const struct np_uuid *np_set_uuid(const struct np_set *set);
 

@@ -10,6 +10,7 @@
 
 #include "nbdpull/cancel.h"
 #include "nbdpull/error.h"
+#include "nbdpull/names.h"
 #include "nbdpull/uuid.h"
 
 #include <sys/types.h>
@@ -147,12 +148,6 @@ int np_job_running_socket(struct np_domain *domain, char **socket, struct np_err
 int np_job_end_by_socket(struct np_domain *domain, const char *socket, struct np_error *err);
 
 /* ---- checkpoints ---- */
-
-struct np_names {
-    char **list; /**< owned */
-    size_t count;
-};
-void np_names_clear(struct np_names *names); /**< takes a zeroed struct */
 
 /** Names of the domain's checkpoints that begin with prefix. @param names out, owned */
 int np_checkpoint_list(struct np_domain *domain, const char *prefix, struct np_names *names,

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* The directory that holds path, and path's own name in it. The root has none: "". */
 static int split(const char *path, char **parent, char **name, struct np_error *err)
@@ -24,9 +25,10 @@ static int split(const char *path, char **parent, char **name, struct np_error *
     return 0;
 }
 
-int np_create_directory(const char *path, struct np_error *err)
+int np_create_directory(const char *path, bool *made, struct np_error *err)
 {
     struct stat st;
+    *made = false;
     if (stat(path, &st) == 0)
         return 0;
     if (errno != ENOENT)
@@ -41,6 +43,7 @@ int np_create_directory(const char *path, struct np_error *err)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create the backup set: %s", path, parent);
     if (np_dir_make(dir, path, name, err) < 0)
         return -1;
+    *made = true;
     return np_file_sync(dir, parent, err);
 }
 
@@ -117,4 +120,16 @@ int np_create_json(struct np_store *store, int dir, const char *path, struct np_
         return -1;
     np_home_id(&json->uuid, json->home_id);
     return np_set_json_write(store, path, json, err);
+}
+
+/* Whatever does not go is left: an empty set is harmless, and what somebody put into it is not ours. */
+void np_set_abandon(struct np_set *set)
+{
+    if (!set->made || set->json.committed > 0)
+        return;
+    for (size_t i = 0; np_store_areas[i] != NULL; i++)
+        if (unlinkat(set->dir, np_store_areas[i], AT_REMOVEDIR) < 0)
+            return;
+    if (unlinkat(set->dir, "set.json", 0) == 0 && unlinkat(set->dir, "lock", 0) == 0 && set->made_directory)
+        rmdir(set->path);
 }

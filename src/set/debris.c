@@ -42,7 +42,7 @@ static int remove_one(struct np_set *set, const char *area, const char *name, st
     snprintf(key, sizeof(key), "%s/%s", area, name);
     if (set->store->ops->remove(set->store, key, err) < 0)
         return -1;
-    np_log_info("removed %s/%s, which belongs to no restore point", set->path, key);
+    np_log_debug("removed %s/%s", set->path, key);
     return 0;
 }
 
@@ -110,6 +110,7 @@ static int remove_from_area(struct np_set *set, const char *area, uint64_t newes
         if (number > newest) {
             if (remove_one(set, area, name, err) < 0)
                 return -1;
+            np_log_info("removed %s/%s/%s, which belongs to no restore point", set->path, area, name);
             continue;
         }
         if (np_point_has_record(set, id, &has_record, err) < 0)

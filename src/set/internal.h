@@ -30,6 +30,7 @@ struct np_set {
     struct np_store *store;
     struct np_set_json json;
     bool moved;
+    bool made, made_directory; /* by this np_set_open */
 };
 
 /* ---- set_json.c ---- */
@@ -43,8 +44,8 @@ int np_set_json_write(struct np_store *store, const char *set_path, const struct
 
 /* ---- create.c ---- */
 
-/** Make the directory when it is missing; its parent must be there. */
-int np_create_directory(const char *path, struct np_error *err);
+/** Make the directory when it is missing; its parent must be there. @param made out */
+int np_create_directory(const char *path, bool *made, struct np_error *err);
 /** Refuse a directory without set.json that holds anything which an interrupted creation cannot have left. */
 int np_create_check_empty(int dir, const char *path, struct np_error *err);
 /** Make what is missing of points/, streams/ and config/. */

@@ -31,7 +31,7 @@ static struct np_set *new_set(const char *path, struct np_error *err)
 
 static int open_directory(struct np_set *set, enum np_set_mode mode, struct np_error *err)
 {
-    if (mode == NP_SET_CREATE && np_create_directory(set->path, err) < 0)
+    if (mode == NP_SET_CREATE && np_create_directory(set->path, &set->made_directory, err) < 0)
         return -1;
     set->dir = open(set->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (set->dir < 0)
@@ -54,6 +54,7 @@ static int load(struct np_set *set, enum np_set_mode mode, struct np_error *err)
         return 0;
     if (mode != NP_SET_CREATE)
         return np_fail(err, NP_FAILED, "%s: not a backup set: it has no set.json", set->path);
+    set->made = true;
     return np_create_json(set->store, set->dir, set->path, &set->json, err);
 }
 

@@ -9,7 +9,7 @@
 #ifndef NBDPULL_SET_STORE_H
 #define NBDPULL_SET_STORE_H
 
-#include "names.h"
+#include "nbdpull/names.h"
 
 #include "nbdpull/stream.h"
 

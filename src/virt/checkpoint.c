@@ -16,29 +16,6 @@ static void free_checkpoint(virDomainCheckpointPtr *checkpoint)
 
 #define AUTO_CHECKPOINT NP_CLEANUP(free_checkpoint) virDomainCheckpointPtr
 
-/* ---- names ---- */
-
-void np_names_clear(struct np_names *names)
-{
-    for (size_t i = 0; i < names->count; i++)
-        free(names->list[i]);
-    free(names->list);
-    *names = (struct np_names){0};
-}
-
-static int add_name(struct np_names *names, const char *name, struct np_error *err)
-{
-    char **list = reallocarray(names->list, names->count + 1, sizeof(*list));
-    if (list == NULL)
-        return np_fail_errno(err, NP_FAILED, ENOMEM, "names of checkpoints");
-    names->list = list;
-    list[names->count] = strdup(name);
-    if (list[names->count] == NULL)
-        return np_fail_errno(err, NP_FAILED, ENOMEM, "names of checkpoints");
-    names->count++;
-    return 0;
-}
-
 struct found {
     virDomainCheckpointPtr *list;
     int count;
@@ -63,7 +40,7 @@ int np_checkpoint_list(struct np_domain *domain, const char *prefix, struct np_n
     NP_CLEANUP(np_names_clear) struct np_names names = {0};
     for (int i = 0; i < found.count; i++) {
         const char *name = virDomainCheckpointGetName(found.list[i]);
-        if (strncmp(name, prefix, strlen(prefix)) == 0 && add_name(&names, name, err) < 0)
+        if (strncmp(name, prefix, strlen(prefix)) == 0 && np_names_add(&names, name, err) < 0)
             return -1;
     }
     *out = names;

@@ -1,9 +1,9 @@
 /**
  * @file names.h
- * A list of names: what a directory holds, or what a store has below a prefix.
+ * A list of names: what a directory holds, what a store has below a prefix, a domain's checkpoints.
  */
-#ifndef NBDPULL_SET_NAMES_H
-#define NBDPULL_SET_NAMES_H
+#ifndef NBDPULL_NAMES_H
+#define NBDPULL_NAMES_H
 
 #include "nbdpull/error.h"
 

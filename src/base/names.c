@@ -1,4 +1,4 @@
-#include "names.h"
+#include "nbdpull/names.h"
 
 #include "nbdpull/cleanup.h"
 
