@@ -1,0 +1,72 @@
+/**
+ * @file backup.h
+ * The backup engine: reads one disk from a source with parallel workers and writes its records in order.
+ * Knows neither libvirt nor NBD; identities and clock are in the META that the caller made.
+ *
+ *     source --extents--> schedule --windows--> workers (read, zero test, hash, compress) --in order-->
+ * writer
+ */
+#ifndef NBDPULL_BACKUP_H
+#define NBDPULL_BACKUP_H
+
+#include "nbdpull/cancel.h"
+#include "nbdpull/codec.h"
+#include "nbdpull/source.h"
+#include "nbdpull/stream.h"
+
+#define NP_WORKERS_MAX 64
+#define NP_WORKERS_DEFAULT_MAX 8
+
+/** Which granules of the disk are to be stored. */
+enum np_scope {
+    NP_SCOPE_ALL,   /**< the whole disk: full, copy */
+    NP_SCOPE_DIRTY, /**< granules that hold a dirty byte: increments */
+};
+
+/** What a disk has come to; bytes of the guest's disk unless said otherwise. */
+struct np_backup_counts {
+    uint64_t covered;   /**< of the disk, in order: equals the disk's size at the end */
+    uint64_t allocated; /**< granules that block status calls data, in scope */
+    uint64_t read;      /**< read from the source */
+    uint64_t zero;      /**< granules stored as zero, known or found */
+    uint64_t data;      /**< granules stored as data */
+    uint64_t stored;    /**< payload bytes written */
+};
+
+/** Called from the thread of np_backup_run after each window or run of zeroes. Must return soon. */
+typedef void np_backup_progress(void *ctx, const struct np_backup_counts *counts);
+
+struct np_backup_options {
+    unsigned workers; /**< 1..NP_WORKERS_MAX */
+    const struct np_codec *codec;
+    int level; /**< as np_codec_parse gave it */
+    enum np_scope scope;
+    struct np_cancel *cancel;     /**< or NULL */
+    np_backup_progress *progress; /**< or NULL */
+    void *progress_ctx;
+};
+
+/** Workers when the user names none: processors that we may use, at most NP_WORKERS_DEFAULT_MAX. */
+unsigned np_backup_default_workers(void);
+
+/**
+ * Read the disk and write its records; does not end the disk in the writer.
+ * The output depends on the disk's content, geometry, codec and level only, never on the number of workers.
+ * Memory: 3 chunks a worker, plus the codec's state.
+ * @param disk   its id in the writer's META
+ * @param target its name for messages
+ * @param counts out; what was done, also after a failure
+ * @return 0, or -1: the first error of any thread, with the disk's name
+ */
+int np_backup_run(const struct np_backup_options *options, const struct np_source *source,
+                  const struct np_geometry *geometry, uint16_t disk, const char *target,
+                  struct np_writer *writer, struct np_backup_counts *counts, struct np_error *err);
+
+/**
+ * What np_backup_run would read: the bytes of granules in scope that block status calls data. One pass of
+ * block status, nothing is read.
+ */
+int np_backup_measure(const struct np_source *source, const struct np_geometry *geometry, enum np_scope scope,
+                      struct np_cancel *cancel, uint64_t *bytes, struct np_error *err);
+
+#endif
