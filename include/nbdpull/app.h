@@ -1,0 +1,150 @@
+/**
+ * @file app.h
+ * The use cases, one a file in src/app. Only here do virt, nbd, set and the engines meet. A request's strings
+ * are borrowed; a result is owned by the caller and may be read after a failure too.
+ */
+#ifndef NBDPULL_APP_H
+#define NBDPULL_APP_H
+
+#include "nbdpull/backup.h"
+#include "nbdpull/set.h"
+
+/** How far long work has come; bytes of guest data, or of the stream when that is all that is known. */
+struct np_progress {
+    const char *target; /**< disk at work */
+    size_t disk, disks; /**< its number from 0, of how many */
+    uint64_t disk_done, disk_total;
+    uint64_t done, total; /**< all disks; a total of 0 is not known */
+};
+
+/** Called often, from the thread that called the use case. */
+struct np_progress_hook {
+    void (*show)(void *ctx, const struct np_progress *progress); /**< NULL: nobody looks */
+    void *ctx;
+};
+
+/** Disk target names from the command line. */
+struct np_targets {
+    const char **list; /**< owned list of borrowed names */
+    size_t count;
+};
+
+/* ---- backup ---- */
+
+struct np_backup_request {
+    const char *uri;    /**< NULL: libvirt's default */
+    const char *domain; /**< name, UUID or id */
+    const char *level;  /**< "full" or "copy" */
+    const char *set;    /**< directory; NULL: one stream to `out_fd` */
+    int out_fd;
+    struct np_targets include, exclude; /**< empty include: all that can take part */
+    const char *scratch_dir;            /**< NULL: the default */
+    const struct np_codec *codec;
+    int codec_level;
+    const char *codec_text; /**< as asked, "zstd:3" */
+    unsigned workers;
+    const char *command; /**< for who meets our lock */
+    struct np_cancel *cancel;
+    struct np_progress_hook progress;
+};
+
+struct np_backup_disk {
+    char target[NP_TARGET_MAX];
+    bool stored; /**< false: left out, `why` says why */
+    char level[NP_LEVEL_MAX], how[NP_HOW_MAX], why[NP_WHY_MAX];
+    uint64_t virtual_size;
+    struct np_backup_counts counts;
+    uint64_t stream_bytes; /**< size of its file; 0 in a shared stream */
+    double seconds;
+    char file[128]; /**< relative to the set; "" in a shared stream */
+    struct np_uuid stream_uuid;
+};
+
+struct np_backup_result {
+    char domain[256];
+    struct np_uuid domain_uuid;
+    char point[NP_POINT_ID_MAX]; /**< "" until committed */
+    char checkpoint[NP_CHECKPOINT_MAX];
+    char time[NP_TIME_MAX];
+    uint64_t stream_bytes; /**< all streams */
+    double seconds;
+    struct np_backup_disk *disks; /**< owned */
+    size_t disk_count;
+};
+
+/** One backup run: all of design's order from lock to commit, or nothing. */
+int np_app_backup(const struct np_backup_request *request, struct np_backup_result *result,
+                  struct np_error *err);
+void np_backup_result_clear(struct np_backup_result *result); /**< takes a zeroed struct */
+
+/* ---- restore ---- */
+
+struct np_restore_request {
+    const char *input;         /**< set directory, stream file, or "-" */
+    int in_fd;                 /**< for "-" */
+    const char *until;         /**< NULL: latest */
+    const char *dir;           /**< target directory; made if its parent exists */
+    struct np_targets disks;   /**< empty: all of the point */
+    const char *format;        /**< a name of the target table */
+    const char *preallocation; /**< NULL: off */
+    unsigned workers;
+    struct np_cancel *cancel;
+    struct np_progress_hook progress;
+};
+
+struct np_restored_disk {
+    char target[NP_TARGET_MAX];
+    char *path; /**< owned */
+    uint64_t virtual_size, data_bytes, read_bytes;
+    double seconds;
+};
+
+struct np_restore_result {
+    char domain[256];
+    char point[NP_POINT_ID_MAX];
+    char time[NP_TIME_MAX];
+    double seconds;
+    struct np_restored_disk *disks; /**< owned */
+    size_t disk_count;
+    char **files; /**< owned: XML, NVRAM */
+    size_t file_count;
+};
+
+int np_app_restore(const struct np_restore_request *request, struct np_restore_result *result,
+                   struct np_error *err);
+void np_restore_result_clear(struct np_restore_result *result); /**< takes a zeroed struct */
+
+/* ---- dump ---- */
+
+/** A range of one record, or a run of granules in it. */
+struct np_map_row {
+    const char *point, *target;
+    const char *kind;        /**< "data", "zero", "dead" */
+    uint64_t offset, length; /**< guest bytes */
+    const char *codec;       /**< of the record's payload; "" where there is none */
+    uint64_t pos;            /**< of the record in its file */
+    uint64_t size;           /**< of the record in its file */
+};
+
+struct np_dump_request {
+    const char *input; /**< set directory, stream file, or "-" */
+    int in_fd;
+    const char *until;       /**< only this point; NULL: all */
+    struct np_targets disks; /**< rows of these disks only; empty: all */
+    int (*row)(void *ctx, const struct np_map_row *row, struct np_error *err); /**< NULL: no map */
+    void *row_ctx;
+    struct np_cancel *cancel;
+};
+
+struct np_dump_result {
+    struct np_uuid set; /**< nil for a stream */
+    char domain[256];
+    struct np_uuid domain_uuid;
+    struct np_points points; /**< owned */
+};
+
+/** Points of a set, or the one of a stream; rows come before the result is complete. */
+int np_app_dump(const struct np_dump_request *request, struct np_dump_result *result, struct np_error *err);
+void np_dump_result_clear(struct np_dump_result *result); /**< takes a zeroed struct */
+
+#endif

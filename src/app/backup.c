@@ -1,0 +1,176 @@
+/*
+ * A backup run, in design's order: lock, recover, refuse early, intent, job and checkpoint in one call, pull,
+ * check that the job is ours, end it, sync, commit, prune, clear the intent.
+ */
+#include "backup_parts.h"
+
+#include "clock.h"
+#include "workdir.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void run_clear(struct np_run *run)
+{
+    np_run_close_sources(run);
+    np_run_free_blobs(run);
+    np_job_free(run->job);
+    np_set_close(run->set);
+    free(run->disks);
+    free(run->workdir);
+    np_domain_disks_clear(&run->all);
+    np_domain_free(run->domain);
+    np_virt_close(run->virt);
+}
+
+static int open_domain(struct np_run *run, struct np_error *err)
+{
+    bool active = false;
+    if (np_virt_open(run->request->uri, &run->virt, err) < 0 ||
+        np_domain_find(run->virt, run->request->domain, &run->domain, err) < 0 ||
+        np_domain_is_active(run->domain, &active, err) < 0)
+        return -1;
+    const char *name = np_domain_name(run->domain);
+    if (!active)
+        return np_fail(err, NP_FAILED,
+                       "domain '%s' is not running, and this version backs up running guests only: start it "
+                       "(virsh -c %s start %s), or paused (start --paused), and run this again",
+                       name, np_virt_uri(run->virt), name);
+    snprintf(run->result->domain, sizeof(run->result->domain), "%s", name);
+    run->result->domain_uuid = np_domain_uuid(run->domain);
+    return np_domain_disks(run->domain, &run->all, err);
+}
+
+static int open_set(struct np_run *run, struct np_error *err)
+{
+    if (run->request->set == NULL)
+        return 0;
+    struct np_uuid uuid = np_domain_uuid(run->domain);
+    if (np_set_open(run->request->set, NP_SET_CREATE, run->request->command, &run->set, err) < 0 ||
+        np_set_bind(run->set, np_domain_name(run->domain), &uuid, err) < 0 ||
+        np_recover(run->set, run->domain, err) < 0)
+        return -1;
+    return np_set_remove_debris(run->set, err);
+}
+
+static int write_intent(struct np_run *run, struct np_error *err)
+{
+    struct np_intent *intent = &run->intent;
+    snprintf(intent->point_id, sizeof(intent->point_id), "%s", run->result->point);
+    snprintf(intent->checkpoint, sizeof(intent->checkpoint), "%s", run->result->checkpoint);
+    snprintf(intent->uri, sizeof(intent->uri), "%s", np_virt_uri(run->virt));
+    snprintf(intent->socket, sizeof(intent->socket), "%s", run->socket);
+    snprintf(intent->work_dir, sizeof(intent->work_dir), "%s", run->workdir);
+    intent->domain = np_domain_uuid(run->domain);
+    np_clock_now(intent->started);
+    run->intent_written = true;
+    return run->set == NULL ? 0 : np_set_intent_write(run->set, intent, err);
+}
+
+static int write_configs(struct np_run *run, struct np_error *err)
+{
+    for (size_t i = 0; i < run->blob_count; i++)
+        if (np_set_config_write(run->set, run->result->point, run->blobs[i].name, run->blobs[i].bytes,
+                                run->blobs[i].size, err) < 0)
+            return -1;
+    return 0;
+}
+
+static void left_out_disk(const struct np_backup_disk *from, struct np_point_disk *to)
+{
+    *to = (struct np_point_disk){.stored = false, .virtual_size = from->virtual_size};
+    snprintf(to->target, sizeof(to->target), "%s", from->target);
+    snprintf(to->why, sizeof(to->why), "%s", from->why);
+}
+
+static const struct np_run_disk *stored_disk(const struct np_run *run, const struct np_backup_disk *result)
+{
+    for (size_t i = 0; i < run->disk_count; i++)
+        if (run->disks[i].result == result)
+            return &run->disks[i];
+    return NULL;
+}
+
+static int commit(struct np_run *run, struct np_error *err)
+{
+    if (run->set == NULL)
+        return 0;
+
+    const struct np_backup_result *result = run->result;
+    NP_CLEANUP(np_point_clear) struct np_point point = {.uuid = run->point, .disk_count = result->disk_count};
+    snprintf(point.id, sizeof(point.id), "%s", result->point);
+    snprintf(point.level, sizeof(point.level), "%s", run->request->level);
+    snprintf(point.time, sizeof(point.time), "%s", result->time);
+    snprintf(point.checkpoint, sizeof(point.checkpoint), "%s", result->checkpoint);
+    point.disks = calloc(result->disk_count, sizeof(*point.disks));
+    if (point.disks == NULL)
+        return np_fail(err, NP_FAILED, "out of memory at the commit");
+    for (size_t i = 0; i < result->disk_count; i++) {
+        const struct np_run_disk *disk = stored_disk(run, &result->disks[i]);
+        if (disk != NULL)
+            point.disks[i] = disk->point;
+        else
+            left_out_disk(&result->disks[i], &point.disks[i]);
+    }
+    if (write_configs(run, err) < 0 || np_cancel_check(run->request->cancel, err) < 0)
+        return -1;
+    return np_set_commit(run->set, &point, err);
+}
+
+/* All that must be undone when it fails. */
+static int begin_to_commit(struct np_run *run, struct np_error *err)
+{
+    struct np_cancel *cancel = run->request->cancel;
+    if (np_run_make_workdir(run, err) < 0 || write_intent(run, err) < 0 || np_cancel_check(cancel, err) < 0 ||
+        np_run_begin_job(run, err) < 0)
+        return -1;
+    np_clock_now(run->result->time);
+    if (np_cancel_check(cancel, err) < 0 || np_run_collect_blobs(run, err) < 0 ||
+        np_run_open_sources(run, err) < 0 || np_run_pull(run, err) < 0)
+        return -1;
+    np_run_close_sources(run);
+    return np_run_end_job(run, err) < 0 ? -1 : commit(run, err);
+}
+
+/* The point exists: what fails from here on is said, but takes nothing back. */
+static void tidy(struct np_run *run)
+{
+    struct np_error err = NP_ERROR_INIT;
+    if (np_workdir_remove(run->workdir, &err) < 0)
+        np_log_warning("%s", err.message);
+    if (run->set == NULL)
+        return;
+    np_prune(run->set, run->domain, &run->all);
+    if (np_set_intent_clear(run->set, &err) < 0)
+        np_log_warning("%s", err.message);
+}
+
+int np_app_backup(const struct np_backup_request *request, struct np_backup_result *result,
+                  struct np_error *err)
+{
+    double began = np_clock_seconds();
+    *result = (struct np_backup_result){0};
+    NP_CLEANUP(run_clear) struct np_run run = {.request = request, .result = result};
+
+    if (open_domain(&run, err) < 0 || np_run_select(&run, err) < 0 || open_set(&run, err) < 0)
+        return -1;
+    if (np_job_check_free(run.domain, err) < 0 || np_run_identify(&run, err) < 0 ||
+        begin_to_commit(&run, err) < 0) {
+        np_run_undo(&run);
+        result->point[0] = result->checkpoint[0] = '\0';
+        return -1;
+    }
+    tidy(&run);
+    result->seconds = np_clock_seconds() - began;
+    return 0;
+}
+
+void np_backup_result_clear(struct np_backup_result *result)
+{
+    free(result->disks);
+    result->disks = NULL;
+    result->disk_count = 0;
+}

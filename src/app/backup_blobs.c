@@ -1,0 +1,70 @@
+#include "backup_parts.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/file.h"
+#include "nbdpull/log.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+#define NVRAM_LIMIT (16u << 20)
+
+static void add(struct np_run *run, const char *name, char *bytes, size_t size)
+{
+    run->blobs[run->blob_count++] = (struct np_blob){.name = name, .bytes = bytes, .size = size};
+}
+
+static int add_domain_xml(struct np_run *run, const char *name, bool live, struct np_error *err)
+{
+    char *xml;
+    if (np_domain_xml(run->domain, live, &xml, err) < 0)
+        return -1;
+    add(run, name, xml, strlen(xml));
+    return 0;
+}
+
+static int add_checkpoint_xml(struct np_run *run, struct np_error *err)
+{
+    char *xml;
+    if (run->result->checkpoint[0] == '\0')
+        return 0;
+    if (np_checkpoint_xml(run->domain, run->result->checkpoint, &xml, err) < 0)
+        return -1;
+    add(run, "checkpoint.xml", xml, strlen(xml));
+    return 0;
+}
+
+/* The disks are what counts: NVRAM that cannot be read is a warning. */
+static int add_nvram(struct np_run *run, const char *live_xml, struct np_error *err)
+{
+    NP_AUTO_FREE char *path = NULL;
+    if (np_xml_nvram(live_xml, &path, err) < 0)
+        return -1;
+    if (path == NULL)
+        return 0;
+
+    struct np_error why = NP_ERROR_INIT;
+    char *bytes;
+    size_t size;
+    if (np_file_read_whole(AT_FDCWD, path, path, NVRAM_LIMIT, &bytes, &size, &why) < 0)
+        np_log_warning("the NVRAM is not in this backup: %s", why.message);
+    else
+        add(run, "nvram", bytes, size);
+    return 0;
+}
+
+int np_run_collect_blobs(struct np_run *run, struct np_error *err)
+{
+    if (add_domain_xml(run, "domain.xml", false, err) < 0 ||
+        add_domain_xml(run, "domain-live.xml", true, err) < 0)
+        return -1;
+    const char *live = run->blobs[run->blob_count - 1].bytes;
+    return add_checkpoint_xml(run, err) < 0 ? -1 : add_nvram(run, live, err);
+}
+
+void np_run_free_blobs(struct np_run *run)
+{
+    for (size_t i = 0; i < run->blob_count; i++)
+        free(run->blobs[i].bytes);
+    run->blob_count = 0;
+}

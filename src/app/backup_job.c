@@ -1,0 +1,125 @@
+#include "backup_parts.h"
+
+#include "workdir.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Socket and scratch are made by QEMU's user, so the directory is given to it; only root can. */
+int np_run_make_workdir(struct np_run *run, struct np_error *err)
+{
+    const char *parent = run->request->scratch_dir != NULL ? run->request->scratch_dir : NP_WORKDIR_DEFAULT;
+    NP_AUTO_FREE char *absolute = realpath(parent, NULL);
+    if (absolute == NULL)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot use it for socket and scratch", parent);
+
+    bool known = false;
+    uid_t uid;
+    gid_t gid;
+    if (np_domain_qemu_owner(run->domain, &known, &uid, &gid, err) < 0)
+        return -1;
+    bool give = known && geteuid() == 0;
+    if (np_workdir_make(absolute, give ? &uid : NULL, &gid, &run->workdir, err) < 0)
+        return -1;
+    int length = snprintf(run->socket, sizeof(run->socket), "%s/" NP_WORKDIR_SOCKET, run->workdir);
+    if (length >= (int)sizeof(run->socket))
+        return np_fail(err, NP_FAILED,
+                       "%s: too long for a socket path (108 bytes); choose a shorter --scratch-dir",
+                       run->workdir);
+    for (size_t i = 0; i < run->disk_count; i++)
+        snprintf(run->disks[i].scratch, sizeof(run->disks[i].scratch), "%s/%s" NP_WORKDIR_SCRATCH,
+                 run->workdir, run->disks[i].domain_disk->target);
+    return 0;
+}
+
+int np_run_begin_job(struct np_run *run, struct np_error *err)
+{
+    NP_AUTO_FREE struct np_job_disk *disks = calloc(run->disk_count, sizeof(*disks));
+    if (disks == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot begin the job");
+    for (size_t i = 0; i < run->disk_count; i++)
+        disks[i] = (struct np_job_disk){
+            .target = run->disks[i].domain_disk->target,
+            .scratch = run->disks[i].scratch,
+            .export_name = run->disks[i].domain_disk->target,
+            .checkpoint = run->disks[i].checkpoint && run->result->checkpoint[0] != '\0',
+        };
+    const struct np_job_spec spec = {
+        .socket = run->socket,
+        .checkpoint = run->result->checkpoint[0] != '\0' ? run->result->checkpoint : NULL,
+        .disks = disks,
+        .disk_count = run->disk_count,
+        .all = &run->all,
+    };
+    np_log_debug("begin: socket %s, checkpoint %s", run->socket, spec.checkpoint ? spec.checkpoint : "none");
+    return np_job_begin(run->domain, &spec, &run->job, err);
+}
+
+int np_run_open_sources(struct np_run *run, struct np_error *err)
+{
+    for (size_t i = 0; i < run->disk_count; i++) {
+        struct np_run_disk *disk = &run->disks[i];
+        const char *target = disk->domain_disk->target;
+        if (np_nbd_source_open(run->socket, target, NULL, &disk->source, err) < 0) {
+            np_error_where(err, target, NP_NO_OFFSET);
+            return np_error_context(err, "disk %s", target);
+        }
+        disk->result->virtual_size = disk->source.size;
+        np_log_debug("disk %s: %ju bytes", target, (uintmax_t)disk->source.size);
+    }
+    return 0;
+}
+
+void np_run_close_sources(struct np_run *run)
+{
+    for (size_t i = 0; i < run->disk_count; i++)
+        np_nbd_source_close(&run->disks[i].source);
+}
+
+int np_run_end_job(struct np_run *run, struct np_error *err)
+{
+    if (np_job_check_ours(run->job, err) < 0)
+        return -1;
+    return np_job_end(run->job, err);
+}
+
+static void warn(const char *what, int result, struct np_error *err, bool *clean)
+{
+    if (result == 0)
+        return;
+    np_log_warning("%s: %s", what, err->message);
+    *err = (struct np_error)NP_ERROR_INIT;
+    *clean = false;
+}
+
+void np_run_undo(struct np_run *run)
+{
+    struct np_error err = NP_ERROR_INIT;
+    bool clean = true;
+    const char *checkpoint = run->result->checkpoint;
+
+    np_run_close_sources(run);
+    if (run->job != NULL)
+        warn("the backup job could not be ended", np_job_end(run->job, &err), &err, &clean);
+    if (run->job != NULL && checkpoint[0] != '\0')
+        warn("the checkpoint of this run could not be removed",
+             np_checkpoint_delete(run->domain, checkpoint, &err), &err, &clean);
+    if (run->workdir != NULL)
+        warn("socket and scratch could not be removed", np_workdir_remove(run->workdir, &err), &err, &clean);
+    if (run->set == NULL)
+        return;
+    if (run->result->point[0] != '\0')
+        warn("what was written could not be removed",
+             np_set_remove_point_files(run->set, run->result->point, &err), &err, &clean);
+    if (clean && run->intent_written)
+        warn("the intent could not be cleared", np_set_intent_clear(run->set, &err), &err, &clean);
+    if (clean)
+        np_set_abandon(run->set);
+    else
+        np_log_warning("the next backup into %s puts the rest right", np_set_path(run->set));
+}

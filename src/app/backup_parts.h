@@ -1,0 +1,89 @@
+/**
+ * @file backup_parts.h
+ * The parts that the recipe in backup.c is made of, and the state they share: one backup run.
+ */
+#ifndef NP_BACKUP_PARTS_H
+#define NP_BACKUP_PARTS_H
+
+#include "nbdpull/app.h"
+#include "nbdpull/nbd.h"
+#include "nbdpull/virt.h"
+
+#define NP_CHECKPOINT_PREFIX "nbdpull-"
+#define NP_RUN_BLOBS_MAX 4
+
+/** A disk that this run stores. */
+struct np_run_disk {
+    const struct np_domain_disk *domain_disk; /**< borrowed from run.all */
+    struct np_backup_disk *result;            /**< borrowed from run.result */
+    char scratch[512];
+    bool checkpoint; /**< it is in the new checkpoint */
+    struct np_source source;
+    uint64_t allocated; /**< what is to be read; 0 when nobody looks at the progress */
+    struct np_uuid stream, state;
+    struct np_point_disk point; /**< its part of the commit record */
+};
+
+/** A file that goes along: domain XML, checkpoint XML, NVRAM. */
+struct np_blob {
+    const char *name; /**< static */
+    char *bytes;      /**< owned */
+    size_t size;
+};
+
+struct np_run {
+    const struct np_backup_request *request;
+    struct np_backup_result *result;
+    struct np_virt *virt;
+    struct np_domain *domain;
+    struct np_domain_disks all;
+    struct np_set *set; /**< NULL: to standard output */
+    char *workdir;
+    char socket[108];
+    struct np_intent intent;
+    bool intent_written;
+    struct np_job *job;
+    struct np_run_disk *disks; /**< owned */
+    size_t disk_count;
+    struct np_uuid point;
+    struct np_blob blobs[NP_RUN_BLOBS_MAX];
+    size_t blob_count;
+    uint64_t done; /**< bytes read of the disks that are finished */
+};
+
+/* backup_select.c: which disks take part; fills result->disks and run->disks. */
+int np_run_select(struct np_run *run, struct np_error *err);
+
+/* backup_identity.c: names and META. */
+int np_run_identify(struct np_run *run, struct np_error *err);
+/** The META of disks [first, first + count) as one stream. @param meta out, owned */
+int np_run_meta(const struct np_run *run, size_t first, size_t count, struct np_meta **meta,
+                struct np_error *err);
+
+/* backup_blobs.c: what goes along with the disks, read once the job runs. */
+int np_run_collect_blobs(struct np_run *run, struct np_error *err);
+void np_run_free_blobs(struct np_run *run);
+
+/* backup_pull.c: from the exports to streams. */
+int np_run_pull(struct np_run *run, struct np_error *err);
+
+/* backup_job.c: work directory, job, and their end. */
+int np_run_make_workdir(struct np_run *run, struct np_error *err);
+int np_run_begin_job(struct np_run *run, struct np_error *err);
+int np_run_open_sources(struct np_run *run, struct np_error *err);
+void np_run_close_sources(struct np_run *run);
+/** The normal end: the job was ours to the last byte, and is over. */
+int np_run_end_job(struct np_run *run, struct np_error *err);
+/** After a failure: end the job, remove checkpoint, socket, scratch, and what was written. Logs what it
+ * cannot. */
+void np_run_undo(struct np_run *run);
+
+/* recovery.c */
+/** Put right what an earlier run left: one line of what was done. */
+int np_recover(struct np_set *set, struct np_domain *domain, struct np_error *err);
+
+/* prune.c */
+/** Remove our checkpoints that this set no longer needs. A failure is a warning: the point is committed. */
+void np_prune(struct np_set *set, struct np_domain *domain, const struct np_domain_disks *disks);
+
+#endif

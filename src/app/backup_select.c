@@ -1,0 +1,116 @@
+#include "backup_parts.h"
+
+#include "targets.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/file.h"
+#include "nbdpull/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct np_domain_disk *find_disk(const struct np_run *run, const char *target)
+{
+    for (size_t i = 0; i < run->all.count; i++)
+        if (strcmp(run->all.list[i].target, target) == 0)
+            return &run->all.list[i];
+    return NULL;
+}
+
+static int unknown_disk(const struct np_run *run, const char *target, struct np_error *err)
+{
+    char names[512] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < run->all.count && used < sizeof(names); i++)
+        used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", i > 0 ? ", " : "",
+                                 run->all.list[i].target);
+    np_fail(err, NP_FAILED, "domain '%s' has no disk '%s' (it has: %s)", np_domain_name(run->domain), target,
+            names[0] != '\0' ? names : "none");
+    return np_error_where(err, target, NP_NO_OFFSET);
+}
+
+/* A disk asked for by name must exist and be able to take part. */
+static int check_asked(const struct np_run *run, struct np_error *err)
+{
+    const struct np_targets *include = &run->request->include, *exclude = &run->request->exclude;
+    for (size_t i = 0; i < include->count; i++) {
+        const struct np_domain_disk *disk = find_disk(run, include->list[i]);
+        if (disk == NULL)
+            return unknown_disk(run, include->list[i], err);
+        if (!disk->can_backup) {
+            np_fail(err, NP_FAILED, "disk %s cannot be backed up: %s", disk->target, disk->why);
+            return np_error_where(err, disk->target, NP_NO_OFFSET);
+        }
+        if (np_targets_contain(exclude, disk->target))
+            return np_fail(err, NP_USAGE, "disk %s is both included and excluded", disk->target);
+    }
+    for (size_t i = 0; i < exclude->count; i++)
+        if (find_disk(run, exclude->list[i]) == NULL)
+            return unknown_disk(run, exclude->list[i], err);
+    return 0;
+}
+
+static void describe(const struct np_run *run, const struct np_domain_disk *disk,
+                     struct np_backup_disk *result)
+{
+    const struct np_backup_request *request = run->request;
+    snprintf(result->target, sizeof(result->target), "%s", disk->target);
+    result->virtual_size = disk->size;
+    result->stored = false;
+    if (!disk->can_backup) {
+        snprintf(result->why, sizeof(result->why), "%s", disk->why);
+    } else if (np_targets_contain(&request->exclude, disk->target)) {
+        snprintf(result->why, sizeof(result->why), "excluded by -x");
+    } else if (!np_targets_want(&request->include, disk->target)) {
+        snprintf(result->why, sizeof(result->why), "not among the disks of -i");
+    } else {
+        result->stored = true;
+        snprintf(result->level, sizeof(result->level), "%s", request->level);
+        snprintf(result->how, sizeof(result->how), "all");
+        if (strcmp(request->level, "full") == 0 && !disk->can_bitmap)
+            snprintf(result->why, sizeof(result->why), "full was asked for; no checkpoint: %.120s",
+                     disk->why);
+        else
+            snprintf(result->why, sizeof(result->why), "%s was asked for", request->level);
+    }
+}
+
+static int add_disk(struct np_run *run, const struct np_domain_disk *disk, struct np_backup_disk *result,
+                    struct np_error *err)
+{
+    if (!np_name_is_safe(disk->target))
+        return np_fail(err, NP_FAILED, "disk '%s': its target name cannot be part of a file name",
+                       disk->target);
+    struct np_run_disk *added = &run->disks[run->disk_count++];
+    added->domain_disk = disk;
+    added->result = result;
+    added->checkpoint = strcmp(run->request->level, "full") == 0 && disk->can_bitmap;
+    return 0;
+}
+
+int np_run_select(struct np_run *run, struct np_error *err)
+{
+    struct np_backup_result *result = run->result;
+    if (check_asked(run, err) < 0)
+        return -1;
+
+    result->disks = calloc(run->all.count + 1, sizeof(*result->disks));
+    run->disks = calloc(run->all.count + 1, sizeof(*run->disks));
+    if (result->disks == NULL || run->disks == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot list the disks");
+    result->disk_count = run->all.count;
+    for (size_t i = 0; i < run->all.count; i++) {
+        const struct np_domain_disk *disk = &run->all.list[i];
+        struct np_backup_disk *described = &result->disks[i];
+        describe(run, disk, described);
+        if (!described->stored)
+            np_log_debug("disk %s is left out: %s", disk->target, described->why);
+        else if (add_disk(run, disk, described, err) < 0)
+            return -1;
+    }
+    if (run->disk_count == 0)
+        return np_fail(err, NP_FAILED, "domain '%s' has no disk to back up", np_domain_name(run->domain));
+    return 0;
+}

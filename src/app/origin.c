@@ -1,0 +1,228 @@
+#include "origin.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* ---- a stream in a file ---- */
+
+static int read_file_at(void *ctx, void *buffer, size_t size, uint64_t pos, struct np_error *err)
+{
+    const struct np_origin *origin = ctx;
+    return np_file_read_at(origin->fd, origin->path, buffer, size, pos, err);
+}
+
+int np_origin_point_of_meta(const struct np_meta *meta, const char *file, struct np_point *point,
+                            struct np_error *err)
+{
+    *point =
+        (struct np_point){.uuid = meta->point, .quiesced = meta->quiesced, .disk_count = meta->disk_count};
+    snprintf(point->id, sizeof(point->id), "%s", meta->point_id);
+    snprintf(point->level, sizeof(point->level), "%s", meta->level);
+    snprintf(point->time, sizeof(point->time), "%s", meta->created);
+    snprintf(point->checkpoint, sizeof(point->checkpoint), "%s", meta->checkpoint);
+    point->disks = calloc(meta->disk_count, sizeof(*point->disks));
+    if (point->disks == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", file);
+    for (size_t i = 0; i < meta->disk_count; i++) {
+        const struct np_meta_disk *from = &meta->disks[i];
+        struct np_point_disk *to = &point->disks[i];
+        *to = (struct np_point_disk){.stored = true,
+                                     .stream_uuid = meta->stream,
+                                     .state = from->state,
+                                     .virtual_size = from->geometry.size};
+        snprintf(to->target, sizeof(to->target), "%s", from->target);
+        snprintf(to->level, sizeof(to->level), "%s", from->level);
+        snprintf(to->how, sizeof(to->how), "%s", from->how);
+        snprintf(to->why, sizeof(to->why), "%s", from->why);
+        snprintf(to->parent, sizeof(to->parent), "%s", from->base_point);
+        snprintf(to->checkpoint, sizeof(to->checkpoint), "%s", from->checkpoint);
+        snprintf(to->file, sizeof(to->file), "%s", file);
+    }
+    return 0;
+}
+
+void np_origin_add_totals(struct np_point_disk *disk, const struct np_totals *totals, uint64_t stream_size)
+{
+    disk->stream_size = stream_size;
+    disk->data_bytes = totals->data_bytes;
+    disk->zero_bytes = totals->zero_bytes;
+    disk->stored_bytes = totals->stored_bytes;
+    disk->digest_known = totals->digest_known;
+    disk->digest = totals->digest;
+}
+
+static int open_file(struct np_origin *origin, const char *path, uint64_t size, struct np_error *err)
+{
+    const struct np_input_at input = {.read_at = read_file_at, .ctx = origin, .size = size};
+    origin->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (origin->fd < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open", path);
+    if (np_stream_open(&input, path, &origin->stream, err) < 0)
+        return -1;
+
+    origin->points.list = calloc(1, sizeof(*origin->points.list));
+    if (origin->points.list == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", path);
+    origin->points.count = 1;
+    const struct np_meta *meta = np_stream_meta(origin->stream);
+    snprintf(origin->domain, sizeof(origin->domain), "%s", meta->domain_name);
+    if (np_origin_point_of_meta(meta, path, &origin->points.list[0], err) < 0)
+        return -1;
+    origin->domain_uuid = meta->domain;
+    for (size_t i = 0; i < meta->disk_count; i++)
+        np_origin_add_totals(&origin->points.list[0].disks[i],
+                             np_stream_totals(origin->stream, meta->disks[i].id), size);
+    return 0;
+}
+
+/* ---- a pipe ---- */
+
+static int read_pipe(void *ctx, void *buffer, size_t size, size_t *got, struct np_error *err)
+{
+    return np_pipe_read(ctx, buffer, size, got, err);
+}
+
+struct np_input np_origin_pipe_input(struct np_pipe *pipe)
+{
+    return (struct np_input){.read = read_pipe, .ctx = pipe};
+}
+
+/* ---- open and close ---- */
+
+static int open_any(struct np_origin *origin, const char *path, struct np_error *err)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open", path);
+    if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
+        return np_fail(err, NP_FAILED,
+                       "%s: neither a backup set (a directory) nor a stream (a file); use - to "
+                       "read a pipe",
+                       path);
+    if (!S_ISDIR(st.st_mode))
+        return open_file(origin, path, (uint64_t)st.st_size, err);
+    if (np_set_open(path, NP_SET_READ, "", &origin->set, err) < 0)
+        return -1;
+    snprintf(origin->domain, sizeof(origin->domain), "%s", np_set_domain_name(origin->set));
+    origin->domain_uuid = *np_set_domain(origin->set);
+    return np_set_points(origin->set, &origin->points, err);
+}
+
+static int choose_point(struct np_origin *origin, const char *until, bool may_be_empty, struct np_error *err)
+{
+    if (may_be_empty && until == NULL && origin->points.count == 0)
+        return 0;
+    return np_points_find(&origin->points, until, &origin->point, err);
+}
+
+int np_origin_open(const char *path, const char *until, bool may_be_empty, struct np_origin *origin,
+                   struct np_error *err)
+{
+    *origin = (struct np_origin){.fd = -1, .path = path};
+    if (open_any(origin, path, err) < 0 || choose_point(origin, until, may_be_empty, err) < 0) {
+        np_origin_close(origin);
+        return -1;
+    }
+    return 0;
+}
+
+void np_origin_close(struct np_origin *origin)
+{
+    np_stream_close(origin->stream);
+    np_points_clear(&origin->points);
+    np_set_close(origin->set);
+    if (origin->path != NULL && origin->fd >= 0)
+        close(origin->fd);
+    *origin = (struct np_origin){.fd = -1};
+}
+
+/* ---- the path of a disk ---- */
+
+static int check_identity(const struct np_stream *stream, const struct np_point_disk *disk, uint16_t *id,
+                          struct np_error *err)
+{
+    const struct np_meta *meta = np_stream_meta(stream);
+    const struct np_meta_disk *found = np_meta_disk_by_target(meta, disk->target);
+    if (found == NULL || !np_uuid_equal(&meta->stream, &disk->stream_uuid) ||
+        !np_uuid_equal(&found->state, &disk->state) || found->geometry.size != disk->virtual_size) {
+        np_fail(err, NP_DAMAGED,
+                "%s: not the stream of disk %s that its point record names; was it renamed, or copied from "
+                "another set?",
+                np_stream_name(stream), disk->target);
+        return np_error_where(err, disk->target, NP_NO_OFFSET);
+    }
+    *id = found->id;
+    return 0;
+}
+
+static int open_stream(struct np_origin *origin, const struct np_point_disk *disk,
+                       struct np_origin_disk *opened, size_t i, struct np_error *err)
+{
+    if (origin->stream != NULL) {
+        opened->streams[i] = origin->stream;
+    } else {
+        struct np_input_at input;
+        NP_AUTO_FREE char *path = np_path_join(np_set_path(origin->set), disk->file);
+        if (path == NULL)
+            return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", disk->file);
+        if (np_set_stream_open(origin->set, disk, &opened->files[i], &input, err) < 0 ||
+            np_stream_open(&input, path, &opened->streams[i], err) < 0)
+            return -1;
+    }
+    return check_identity(opened->streams[i], disk, &opened->ids[i], err);
+}
+
+static int open_path(struct np_origin *origin, const struct np_point *point, const char *target,
+                     struct np_origin_disk *opened, struct np_error *err)
+{
+    NP_AUTO_FREE const struct np_point_disk **path = NULL;
+    const struct np_point_disk *disk = np_point_disk_of(point, target);
+    if (origin->stream != NULL && disk != NULL && disk->parent[0] != '\0')
+        return np_fail(err, NP_FAILED,
+                       "%s: disk %s is an increment on point %s; restore it from its set, where the streams "
+                       "below it are",
+                       disk->file, target, disk->parent);
+    if (np_points_path(&origin->points, point, target, &path, &opened->count, err) < 0)
+        return -1;
+    opened->streams = calloc(opened->count, sizeof(struct np_stream *));
+    opened->files = calloc(opened->count, sizeof(struct np_stream_input *));
+    opened->ids = calloc(opened->count, sizeof(*opened->ids));
+    if (opened->streams == NULL || opened->files == NULL || opened->ids == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "disk %s", target);
+    for (size_t i = 0; i < opened->count; i++)
+        if (open_stream(origin, path[i], opened, i, err) < 0)
+            return -1;
+    return np_chain_open(opened->streams, opened->ids, opened->count, target, false, &opened->chain, err);
+}
+
+int np_origin_open_disk(struct np_origin *origin, const char *target, struct np_origin_disk *opened,
+                        struct np_error *err)
+{
+    *opened = (struct np_origin_disk){0};
+    if (open_path(origin, origin->point, target, opened, err) < 0) {
+        np_origin_close_disk(origin, opened);
+        return -1;
+    }
+    return 0;
+}
+
+void np_origin_close_disk(struct np_origin *origin, struct np_origin_disk *opened)
+{
+    np_chain_close(opened->chain);
+    for (size_t i = 0; opened->ids != NULL && i < opened->count; i++) {
+        if (opened->streams[i] != origin->stream)
+            np_stream_close(opened->streams[i]);
+        np_stream_input_close(opened->files[i]);
+    }
+    free(opened->streams);
+    free(opened->files);
+    free(opened->ids);
+    *opened = (struct np_origin_disk){0};
+}

@@ -1,0 +1,68 @@
+#include "backup_parts.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct np_point_disk *stored_with_checkpoint(const struct np_point *point, const char *target)
+{
+    const struct np_point_disk *disk = np_point_disk_of(point, target);
+    return disk != NULL && disk->stored && disk->checkpoint[0] != '\0' ? disk : NULL;
+}
+
+/* The one rule, for one disk: its newest committed checkpoint and its newest full's stay. */
+static bool disk_needs(const struct np_points *points, const char *target, const char *checkpoint)
+{
+    bool newest = true;
+    for (size_t i = points->count; i > 0; i--) {
+        const struct np_point_disk *disk = stored_with_checkpoint(&points->list[i - 1], target);
+        if (disk == NULL)
+            continue;
+        bool full = strcmp(disk->level, "full") == 0;
+        if ((newest || full) && strcmp(disk->checkpoint, checkpoint) == 0)
+            return true;
+        if (full)
+            return false;
+        newest = false;
+    }
+    return false;
+}
+
+static bool is_needed(const struct np_points *points, const struct np_domain_disks *disks,
+                      const char *checkpoint)
+{
+    for (size_t i = 0; i < disks->count; i++)
+        if (disk_needs(points, disks->list[i].target, checkpoint))
+            return true;
+    return false;
+}
+
+static int prune(struct np_set *set, struct np_domain *domain, const struct np_domain_disks *disks,
+                 struct np_error *err)
+{
+    char prefix[64];
+    NP_CLEANUP(np_points_clear) struct np_points points = {0};
+    NP_CLEANUP(np_names_clear) struct np_names names = {0};
+    snprintf(prefix, sizeof(prefix), NP_CHECKPOINT_PREFIX "%s-", np_set_short_id(set));
+    if (np_set_points(set, &points, err) < 0 || np_checkpoint_list(domain, prefix, &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.count; i++) {
+        if (is_needed(&points, disks, names.list[i]))
+            continue;
+        if (np_checkpoint_delete(domain, names.list[i], err) < 0)
+            return -1;
+        np_log_debug("checkpoint %s is no longer needed and was removed", names.list[i]);
+    }
+    return 0;
+}
+
+void np_prune(struct np_set *set, struct np_domain *domain, const struct np_domain_disks *disks)
+{
+    struct np_error err = NP_ERROR_INIT;
+    if (prune(set, domain, disks, &err) < 0)
+        np_log_warning("checkpoints that are no longer needed could not be removed; the next backup tries "
+                       "again: %s",
+                       err.message);
+}

@@ -1,0 +1,436 @@
+/*
+ * A restore: find the point, open and check every stream on every disk's path, survey what will be written,
+ * and only then make targets; write them; put them all into place at the end.
+ */
+#include "clock.h"
+#include "origin.h"
+#include "restore_parts.h"
+#include "targets.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COMPANION_LIMIT (16u << 20)
+
+struct restore {
+    const struct np_restore_request *request;
+    struct np_restore_result *result;
+    const struct np_target_ops *ops;
+    struct np_restore_dir dir;
+    struct np_companions companions;
+    struct np_restore_disk *disks; /* owned; with the targets made so far */
+    char (*files)[80];             /* owned; file name of each */
+    size_t count, committed;
+    uint64_t done, total; /* for the progress */
+};
+
+static void restore_clear(struct restore *restore)
+{
+    for (size_t i = 0; i < restore->count; i++)
+        if (restore->disks[i].target != NULL)
+            restore->ops->close(restore->disks[i].target);
+    free(restore->disks);
+    free(restore->files);
+    np_companions_clear(&restore->companions);
+    np_restore_dir_close(&restore->dir, restore->committed > 0);
+}
+
+/* ---- which disks ---- */
+
+static int note_disk(struct restore *restore, const char *target, uint16_t id,
+                     const struct np_geometry *geometry, struct np_error *err)
+{
+    size_t i = restore->count;
+    snprintf(restore->files[i], sizeof(restore->files[i]), "%s.%s", target, restore->ops->extension);
+    restore->disks[i] = (struct np_restore_disk){.target_name = restore->result->disks[i].target,
+                                                 .id = id,
+                                                 .geometry = *geometry,
+                                                 .ops = restore->ops};
+    struct np_restored_disk *result = &restore->result->disks[i];
+    snprintf(result->target, sizeof(result->target), "%s", target);
+    result->virtual_size = geometry->size;
+    if (asprintf(&result->path, "%s/%s", restore->dir.path, restore->files[i]) < 0) {
+        result->path = NULL;
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "disk %s", target);
+    }
+    restore->count++;
+    restore->result->disk_count++;
+    return np_restore_refuse_existing(&restore->dir, restore->files[i], err);
+}
+
+static int make_room(struct restore *restore, size_t disks, struct np_error *err)
+{
+    restore->disks = calloc(disks + 1, sizeof(*restore->disks));
+    restore->files = calloc(disks + 1, sizeof(*restore->files));
+    restore->result->disks = calloc(disks + 1, sizeof(*restore->result->disks));
+    if (restore->disks == NULL || restore->files == NULL || restore->result->disks == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot list the disks");
+    return 0;
+}
+
+/* The newest point that holds the disk, or NULL. */
+static const struct np_point *newest_with(const struct np_points *points, const char *target)
+{
+    for (size_t i = points->count; i > 0; i--) {
+        const struct np_point_disk *disk = np_point_disk_of(&points->list[i - 1], target);
+        if (disk != NULL && disk->stored)
+            return &points->list[i - 1];
+    }
+    return NULL;
+}
+
+static int no_such_disk(const struct np_point *point, const char *wanted, struct np_error *err)
+{
+    char names[512] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < point->disk_count && used < sizeof(names); i++)
+        if (point->disks[i].stored)
+            used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", used > 0 ? ", " : "",
+                                     point->disks[i].target);
+    return np_fail(err, NP_FAILED, "no point holds a disk '%s'; point %s holds %s", wanted, point->id, names);
+}
+
+static int check_asked(const struct np_restore_request *request, const struct np_point *point,
+                       const struct np_points *points, struct np_error *err)
+{
+    for (size_t i = 0; i < request->disks.count; i++) {
+        const char *wanted = request->disks.list[i];
+        const struct np_point_disk *disk = np_point_disk_of(point, wanted);
+        if (disk != NULL && disk->stored)
+            continue;
+        const struct np_point *other = newest_with(points, wanted);
+        np_error_where(err, wanted, NP_NO_OFFSET);
+        if (other == NULL)
+            return no_such_disk(point, wanted, err);
+        return np_fail(err, NP_FAILED,
+                       "point %s does not hold disk %s; the newest point that does is %s (--until %s)",
+                       point->id, wanted, other->id, other->id);
+    }
+    return 0;
+}
+
+/* A restore writes the disks that the point contains; others are named. */
+static void name_missing(const struct np_restore_request *request, const struct np_point *point,
+                         const struct np_points *points)
+{
+    for (size_t i = 0; i < point->disk_count; i++) {
+        const struct np_point_disk *disk = &point->disks[i];
+        const struct np_point *other = newest_with(points, disk->target);
+        if (!disk->stored && other != NULL && np_targets_want(&request->disks, disk->target))
+            np_log_info("disk %s is not in point %s (%s); the newest point that holds it is %s", disk->target,
+                        point->id, disk->why, other->id);
+    }
+}
+
+/* ---- targets ---- */
+
+static int make_target(struct restore *restore, size_t i, struct np_error *err)
+{
+    struct np_restore_disk *disk = &restore->disks[i];
+    const struct np_target_options options = {
+        .dir = restore->dir.fd,
+        .dir_path = restore->dir.path,
+        .name = restore->files[i],
+        .size = disk->geometry.size,
+        .preallocation = restore->request->preallocation,
+        .writers = restore->request->workers,
+        .cancel = restore->request->cancel,
+    };
+    if (restore->ops->create(&options, &disk->target, err) < 0) {
+        np_error_where(err, disk->target_name, NP_NO_OFFSET);
+        return np_error_context(err, "disk %s", disk->target_name);
+    }
+    return 0;
+}
+
+static void take_back(struct restore *restore)
+{
+    for (size_t i = 0; i < restore->committed; i++)
+        if (unlinkat(restore->dir.fd, restore->files[i], 0) < 0)
+            np_log_warning("%s/%s belongs to a restore that failed and could not be removed",
+                           restore->dir.path, restore->files[i]);
+    for (size_t i = 0; i < restore->result->file_count; i++)
+        unlink(restore->result->files[i]);
+    restore->committed = 0;
+}
+
+/* All disks are written and checked: put them into place, or none. */
+static int commit_all(struct restore *restore, struct np_error *err)
+{
+    for (size_t i = 0; i < restore->count; i++) {
+        if (np_cancel_check(restore->request->cancel, err) < 0 ||
+            restore->ops->commit(restore->disks[i].target, err) < 0) {
+            np_error_where(err, restore->disks[i].target_name, NP_NO_OFFSET);
+            take_back(restore);
+            return -1;
+        }
+        restore->committed++;
+    }
+    if (np_restore_companions(&restore->dir, &restore->companions, restore->ops->name, restore->result, err) <
+        0) {
+        take_back(restore);
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- progress ---- */
+
+struct watch {
+    const struct restore *restore;
+    size_t disk;
+    uint64_t disk_total;
+};
+
+static void watch_progress(void *ctx, const struct np_restore_counts *counts)
+{
+    const struct watch *watch = ctx;
+    const struct restore *restore = watch->restore;
+    const struct np_progress progress = {
+        .target = restore->disks[watch->disk].target_name,
+        .disk = watch->disk,
+        .disks = restore->count,
+        .disk_done = counts->written,
+        .disk_total = watch->disk_total,
+        .done = restore->done + counts->written,
+        .total = restore->total,
+    };
+    restore->request->progress.show(restore->request->progress.ctx, &progress);
+}
+
+static struct np_restore_options engine_options(const struct restore *restore, struct watch *watch)
+{
+    const struct np_restore_request *request = restore->request;
+    return (struct np_restore_options){
+        .workers = request->workers,
+        .cancel = request->cancel,
+        .progress = request->progress.show != NULL ? watch_progress : NULL,
+        .progress_ctx = watch,
+    };
+}
+
+/* ---- from a set or a file ---- */
+
+static int take_companions(struct restore *restore, struct np_stream *stream, struct np_error *err)
+{
+    static const char *const names[] = {"domain.xml", "domain-live.xml", "nvram"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char **bytes;
+        size_t *size;
+        void *found = NULL;
+        if (!np_companions_slot(&restore->companions, names[i], &bytes, &size))
+            continue;
+        if (np_stream_blob(stream, names[i], COMPANION_LIMIT, &found, size, err) < 0)
+            return -1;
+        *bytes = found;
+    }
+    return 0;
+}
+
+static int survey_disk(struct restore *restore, struct np_origin *origin, const struct np_point_disk *disk,
+                       struct np_error *err)
+{
+    struct np_origin_disk opened;
+    struct np_restore_plan plan;
+    if (np_origin_open_disk(origin, disk->target, &opened, err) < 0)
+        return -1;
+    const struct np_meta *meta = np_stream_meta(opened.streams[0]);
+    const struct np_meta_disk *meta_disk = np_meta_disk_by_id(meta, opened.ids[0]);
+    int result = note_disk(restore, disk->target, opened.ids[0], &meta_disk->geometry, err);
+    if (result == 0 && restore->count == 1)
+        result = take_companions(restore, opened.streams[0], err);
+    if (result == 0)
+        result = np_restore_survey(opened.chain, restore->request->cancel, &plan, err);
+    if (result == 0) {
+        restore->result->disks[restore->count - 1].data_bytes = plan.data_bytes;
+        restore->total += plan.data_bytes;
+    }
+    np_origin_close_disk(origin, &opened);
+    return result;
+}
+
+static int survey(struct restore *restore, struct np_origin *origin, struct np_error *err)
+{
+    const struct np_point *point = origin->point;
+    if (make_room(restore, point->disk_count, err) < 0 ||
+        check_asked(restore->request, point, &origin->points, err) < 0)
+        return -1;
+    for (size_t i = 0; i < point->disk_count; i++) {
+        const struct np_point_disk *disk = &point->disks[i];
+        if (!np_targets_want(&restore->request->disks, disk->target))
+            continue;
+        if (disk->stored && survey_disk(restore, origin, disk, err) < 0)
+            return -1;
+    }
+    if (restore->count == 0)
+        return np_fail(err, NP_FAILED, "point %s holds no disk", point->id);
+    return np_restore_refuse_companions(&restore->dir, err);
+}
+
+static int write_disk(struct restore *restore, struct np_origin *origin, size_t i, struct np_error *err)
+{
+    struct np_restored_disk *result = &restore->result->disks[i];
+    struct watch watch = {.restore = restore, .disk = i, .disk_total = result->data_bytes};
+    const struct np_restore_options options = engine_options(restore, &watch);
+    struct np_origin_disk opened;
+    struct np_restore_counts counts;
+    double began = np_clock_seconds();
+
+    if (np_origin_open_disk(origin, result->target, &opened, err) < 0)
+        return -1;
+    int written = np_restore_chain(&options, opened.chain, opened.streams, opened.ids, &restore->disks[i],
+                                   &counts, err);
+    np_origin_close_disk(origin, &opened);
+    result->read_bytes = counts.read;
+    result->seconds = np_clock_seconds() - began;
+    restore->done += counts.written;
+    return written;
+}
+
+static int restore_from_origin(struct restore *restore, struct np_error *err)
+{
+    NP_CLEANUP(np_origin_close) struct np_origin origin = {.fd = -1};
+    if (np_origin_open(restore->request->input, restore->request->until, false, &origin, err) < 0)
+        return -1;
+    snprintf(restore->result->domain, sizeof(restore->result->domain), "%s", origin.domain);
+    snprintf(restore->result->point, sizeof(restore->result->point), "%s", origin.point->id);
+    snprintf(restore->result->time, sizeof(restore->result->time), "%s", origin.point->time);
+
+    if (np_restore_dir_open(restore->request->dir, origin.domain, &restore->dir, err) < 0 ||
+        survey(restore, &origin, err) < 0)
+        return -1;
+    for (size_t i = 0; i < restore->count; i++)
+        if (make_target(restore, i, err) < 0 || write_disk(restore, &origin, i, err) < 0)
+            return -1;
+    if (commit_all(restore, err) < 0)
+        return -1;
+    name_missing(restore->request, origin.point, &origin.points);
+    return 0;
+}
+
+/* ---- from a pipe ---- */
+
+/* Parts come in order and add up to the total: the reader has checked that. */
+static int take_blob(void *ctx, const char *name, uint64_t total, uint64_t offset, const void *bytes,
+                     size_t size, struct np_error *err)
+{
+    struct restore *restore = ctx;
+    char **slot;
+    size_t *slot_size;
+    if (!np_companions_slot(&restore->companions, name, &slot, &slot_size))
+        return 0;
+    if (total > COMPANION_LIMIT || offset + size > total)
+        return np_fail(err, NP_DAMAGED, "blob %s: %ju bytes, more than can be right", name, (uintmax_t)total);
+    if (*slot == NULL)
+        *slot = calloc(1, (size_t)total + 1);
+    if (*slot == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "blob %s", name);
+    memcpy(*slot + offset, bytes, size);
+    *slot_size = (size_t)total;
+    return 0;
+}
+
+static int choose_from_meta(struct restore *restore, const struct np_meta *meta, struct np_error *err)
+{
+    NP_CLEANUP(np_points_clear)
+    struct np_points points = {.list = calloc(1, sizeof(struct np_point)), .count = 1};
+    if (points.list == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "standard input");
+    const struct np_point *point;
+    if (np_origin_point_of_meta(meta, "standard input", &points.list[0], err) < 0 ||
+        np_points_find(&points, restore->request->until, &point, err) < 0 ||
+        make_room(restore, meta->disk_count, err) < 0 ||
+        check_asked(restore->request, point, &points, err) < 0)
+        return -1;
+    for (size_t i = 0; i < meta->disk_count; i++) {
+        const struct np_meta_disk *disk = &meta->disks[i];
+        if (!np_targets_want(&restore->request->disks, disk->target))
+            continue;
+        if (!np_uuid_is_nil(&disk->base_state))
+            return np_fail(
+                err, NP_FAILED,
+                "standard input: disk %s is an increment; restore it from its set, where the streams "
+                "below it are",
+                disk->target);
+        if (note_disk(restore, disk->target, disk->id, &disk->geometry, err) < 0)
+            return -1;
+    }
+    return np_restore_refuse_companions(&restore->dir, err);
+}
+
+static void free_reader(struct np_reader **reader)
+{
+    np_reader_free(*reader);
+}
+
+static int restore_from_pipe(struct restore *restore, struct np_error *err)
+{
+    NP_CLEANUP(np_pipe_close) struct np_pipe pipe = {0};
+    NP_CLEANUP(free_reader) struct np_reader *reader = NULL;
+    const struct np_input input = np_origin_pipe_input(&pipe);
+    struct np_restore_counts counts;
+    if (np_pipe_open(restore->request->in_fd, false, "standard input", restore->request->cancel, &pipe, err) <
+            0 ||
+        np_reader_new(&input, "standard input", &reader, err) < 0)
+        return -1;
+    const struct np_meta *meta = np_reader_meta(reader);
+    snprintf(restore->result->domain, sizeof(restore->result->domain), "%s", meta->domain_name);
+    snprintf(restore->result->point, sizeof(restore->result->point), "%s", meta->point_id);
+    snprintf(restore->result->time, sizeof(restore->result->time), "%s", meta->created);
+
+    if (np_restore_dir_open(restore->request->dir, meta->domain_name, &restore->dir, err) < 0 ||
+        choose_from_meta(restore, meta, err) < 0)
+        return -1;
+    for (size_t i = 0; i < restore->count; i++)
+        if (make_target(restore, i, err) < 0)
+            return -1;
+
+    struct watch watch = {.restore = restore};
+    const struct np_restore_options options = engine_options(restore, &watch);
+    double began = np_clock_seconds();
+    if (np_restore_reader(&options, reader, restore->disks, restore->count, take_blob, restore, &counts,
+                          err) < 0)
+        return -1;
+    for (size_t i = 0; i < restore->count; i++) {
+        const struct np_totals *totals = np_reader_totals(reader, restore->disks[i].id);
+        restore->result->disks[i].data_bytes = totals->data_bytes;
+        restore->result->disks[i].read_bytes = totals->stored_bytes;
+        restore->result->disks[i].seconds = np_clock_seconds() - began;
+    }
+    return commit_all(restore, err);
+}
+
+int np_app_restore(const struct np_restore_request *request, struct np_restore_result *result,
+                   struct np_error *err)
+{
+    double began = np_clock_seconds();
+    *result = (struct np_restore_result){0};
+    NP_CLEANUP(restore_clear)
+    struct restore restore = {.request = request, .result = result, .dir = {.fd = -1}};
+    restore.ops = np_target_find(request->format);
+    if (restore.ops == NULL)
+        return np_fail(err, NP_USAGE, "unknown image format '%s'", request->format);
+
+    bool from_pipe = strcmp(request->input, "-") == 0;
+    if ((from_pipe ? restore_from_pipe(&restore, err) : restore_from_origin(&restore, err)) < 0)
+        return -1;
+    result->seconds = np_clock_seconds() - began;
+    return 0;
+}
+
+void np_restore_result_clear(struct np_restore_result *result)
+{
+    for (size_t i = 0; i < result->disk_count; i++)
+        free(result->disks[i].path);
+    for (size_t i = 0; i < result->file_count; i++)
+        free(result->files[i]);
+    free(result->disks);
+    free(result->files);
+    *result = (struct np_restore_result){0};
+}
