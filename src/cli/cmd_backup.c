@@ -1,0 +1,191 @@
+#include "command.h"
+#include "options.h"
+#include "output.h"
+#include "report.h"
+
+#include "nbdpull/cleanup.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char help[] =
+    "Usage: nbdpull backup -d DOMAIN -l full|copy -o SET [OPTIONS]\n"
+    "\n"
+    "Back up the disks of a running guest into a backup set, or to standard output.\n"
+    "\n"
+    "  -d, --domain DOMAIN      name, UUID or id of the guest\n"
+    "  -l, --level LEVEL        full: everything allocated, and a checkpoint to build increments on\n"
+    "                           copy: the same without a checkpoint\n"
+    "  -o, --output SET         directory of the set, made when missing; - for one stream to standard\n"
+    "                           output (copy only)\n"
+    "  -c, --connect URI        libvirt connection, as virsh -c\n"
+    "  -i, --include DISK       only these disks (target names such as vda; repeat, or separate by comma)\n"
+    "  -x, --exclude DISK       all disks but these\n"
+    "      --compress CODEC     none, lz4 (default), zstd or zstd:LEVEL\n"
+    "  -w, --workers N          disk readers and compressors (default: processors, at most 8)\n"
+    "      --scratch-dir DIR    where socket and scratch go (default: /var/tmp); QEMU's user must reach it\n"
+    "      --json               one JSON document with all that was measured, at the end\n"
+    "  -q, --quiet              no progress, no summary\n"
+    "  -v, --verbose            say each step on standard error\n"
+    "  -h, --help               this text\n";
+
+struct arguments {
+    struct np_backup_request request;
+    const char *output, *compress;
+    struct np_common common;
+};
+
+static void arguments_clear(struct arguments *arguments)
+{
+    np_targets_clear(&arguments->request.include);
+    np_targets_clear(&arguments->request.exclude);
+}
+
+static int check_level(const struct arguments *arguments, struct np_error *err)
+{
+    const char *level = arguments->request.level;
+    if (strcmp(level, "full") != 0 && strcmp(level, "copy") != 0)
+        return np_fail(err, NP_USAGE, "unknown level '%s'; this version has full and copy", level);
+    if (strcmp(arguments->output, "-") == 0 && strcmp(level, "copy") != 0)
+        return np_fail(
+            err, NP_USAGE,
+            "level %s makes a checkpoint that later backups build on, and only a set keeps track of "
+            "it: to standard output use -l copy",
+            level);
+    return 0;
+}
+
+static int parse(struct arguments *arguments, int argc, char **argv, struct np_error *err)
+{
+    struct np_backup_request *request = &arguments->request;
+    const struct np_option options[] = {
+        {'d', "domain", NP_OPTION_STRING, &request->domain},
+        {'l', "level", NP_OPTION_STRING, &request->level},
+        {'o', "output", NP_OPTION_STRING, &arguments->output},
+        {'c', "connect", NP_OPTION_STRING, &request->uri},
+        {'i', "include", NP_OPTION_TARGETS, &request->include},
+        {'x', "exclude", NP_OPTION_TARGETS, &request->exclude},
+        {0, "compress", NP_OPTION_STRING, &arguments->compress},
+        {'w', "workers", NP_OPTION_WORKERS, &request->workers},
+        {0, "scratch-dir", NP_OPTION_STRING, &request->scratch_dir},
+        {0},
+    };
+    if (np_options_parse(argc, argv, options, &arguments->common, err) < 0)
+        return -1;
+    if (arguments->common.help)
+        return 0;
+    if (request->domain == NULL || request->level == NULL || arguments->output == NULL)
+        return np_fail(err, NP_USAGE,
+                       "backup needs -d DOMAIN, -l LEVEL and -o SET; see nbdpull backup --help");
+    if (check_level(arguments, err) < 0)
+        return -1;
+
+    request->codec_text = arguments->compress;
+    request->codec = np_codec_parse(arguments->compress, &request->codec_level, err);
+    if (request->codec == NULL)
+        return -1;
+    bool to_stdout = strcmp(arguments->output, "-") == 0;
+    request->set = to_stdout ? NULL : arguments->output;
+    request->out_fd = STDOUT_FILENO;
+    if (to_stdout && isatty(STDOUT_FILENO))
+        return np_fail(err, NP_USAGE, "a stream is not for a terminal: redirect it to a file or a pipe");
+    return 0;
+}
+
+static struct json_object *disk_report(const struct np_backup_disk *disk, const char *codec)
+{
+    struct json_object *to = json_object_new_object();
+    np_report_string(to, "target", disk->target);
+    np_report_add(to, "stored", json_object_new_boolean(disk->stored));
+    np_report_string(to, "level", disk->level);
+    np_report_string(to, "how", disk->how);
+    np_report_string(to, "why", disk->why);
+    np_report_size(to, "virtual_size", disk->virtual_size);
+    np_report_size(to, "allocated_bytes", disk->counts.allocated);
+    np_report_size(to, "read_bytes", disk->counts.read);
+    np_report_size(to, "data_bytes", disk->counts.data);
+    np_report_size(to, "zero_bytes", disk->counts.zero);
+    np_report_size(to, "stored_bytes", disk->counts.stored);
+    np_report_size(to, "stream_bytes", disk->stream_bytes);
+    np_report_seconds(to, "seconds", disk->seconds);
+    np_report_string(to, "codec", disk->stored ? codec : NULL);
+    np_report_uuid(to, "stream_uuid", &disk->stream_uuid);
+    np_report_string(to, "file", disk->file);
+    return to;
+}
+
+static int print_json(const struct arguments *arguments, const struct np_backup_result *result,
+                      const struct np_error *outcome, struct np_error *err)
+{
+    const struct np_backup_request *request = &arguments->request;
+    struct json_object *report = np_report_new("backup");
+    struct json_object *disks = json_object_new_array();
+    np_report_string(report, "domain", result->domain);
+    np_report_uuid(report, "domain_uuid", &result->domain_uuid);
+    np_report_string(report, "set", request->set);
+    np_report_string(report, "level", request->level);
+    np_report_string(report, "point", result->point);
+    np_report_string(report, "checkpoint", result->checkpoint);
+    np_report_string(report, "time", result->time);
+    np_report_size(report, "workers", request->workers);
+    np_report_size(report, "stream_bytes", result->stream_bytes);
+    np_report_seconds(report, "seconds", result->seconds);
+    for (size_t i = 0; i < result->disk_count; i++)
+        json_object_array_add(disks, disk_report(&result->disks[i], request->codec_text));
+    np_report_add(report, "disks", disks);
+    return np_report_print(report, outcome, request->set == NULL ? stderr : stdout, err);
+}
+
+static void print_summary(const struct arguments *arguments, const struct np_backup_result *result)
+{
+    FILE *to = arguments->request.set == NULL ? stderr : stdout;
+    char read[NP_SIZE_TEXT], stored[NP_SIZE_TEXT];
+    if (result->point[0] != '\0')
+        fprintf(to, "%s: point %s (%s) in %s, %.1f s\n", result->domain, result->point,
+                arguments->request.level, arguments->request.set, result->seconds);
+    for (size_t i = 0; i < result->disk_count; i++) {
+        const struct np_backup_disk *disk = &result->disks[i];
+        if (disk->stored)
+            fprintf(to, "  %s: %s read, %s stored, %.1f s\n", disk->target,
+                    np_output_size(disk->counts.read, read), np_output_size(disk->counts.stored, stored),
+                    disk->seconds);
+        else
+            fprintf(to, "  %s: left out: %s\n", disk->target, disk->why);
+    }
+}
+
+static int run(struct np_context *context, int argc, char **argv, struct np_error *err)
+{
+    NP_CLEANUP(arguments_clear)
+    struct arguments arguments = {.compress = "lz4", .request = {.workers = np_backup_default_workers()}};
+    NP_CLEANUP(np_backup_result_clear) struct np_backup_result result = {0};
+
+    int done = parse(&arguments, argc, argv, err);
+    if (done == 0 && arguments.common.help) {
+        fputs(help, stdout);
+        return 0;
+    }
+    if (done == 0) {
+        arguments.request.command = context->command_line;
+        arguments.request.cancel = context->cancel;
+        arguments.request.progress = np_output_progress(arguments.common.quiet);
+        done = np_app_backup(&arguments.request, &result, err);
+        np_output_clear_line();
+    }
+    struct np_error failed = NP_ERROR_INIT;
+    if (arguments.common.json && print_json(&arguments, &result, done < 0 ? err : NULL, &failed) < 0 &&
+        done == 0) {
+        *err = failed;
+        return -1;
+    }
+    int to = arguments.request.set == NULL ? STDERR_FILENO : STDOUT_FILENO;
+    if (done == 0 && !arguments.common.json && !arguments.common.quiet && isatty(to))
+        print_summary(&arguments, &result);
+    return done;
+}
+
+const struct np_command np_cmd_backup = {
+    .name = "backup",
+    .summary = "back up the disks of a running guest",
+    .run = run,
+};

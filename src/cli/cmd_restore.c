@@ -1,0 +1,150 @@
+#include "command.h"
+#include "options.h"
+#include "output.h"
+#include "report.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/target.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char help[] =
+    "Usage: nbdpull restore -i SET|FILE|- -o DIR [OPTIONS]\n"
+    "\n"
+    "Restore the disks of a restore point into images, with the guest's XML and NVRAM beside them.\n"
+    "\n"
+    "  -i, --input SET          backup set, a stream in a file, or - for a stream from a pipe\n"
+    "  -o, --output DIR         directory for the images, made when missing; nothing is overwritten\n"
+    "      --until POINT        point id, checkpoint name, or latest (default)\n"
+    "  -d, --disk DISK          only these disks (repeat, or separate by comma)\n"
+    "      --format FORMAT      qcow2 (default) or raw (needs no QEMU program)\n"
+    "      --preallocation MODE off (default), metadata, falloc or full, as qemu-img has them\n"
+    "  -w, --workers N          decompressors and writers (default: processors, at most 8)\n"
+    "      --json               one JSON document with all that was done, at the end\n"
+    "  -q, --quiet              no progress, no summary\n"
+    "  -v, --verbose            say each step on standard error\n"
+    "  -h, --help               this text\n";
+
+struct arguments {
+    struct np_restore_request request;
+    struct np_common common;
+};
+
+static void arguments_clear(struct arguments *arguments)
+{
+    np_targets_clear(&arguments->request.disks);
+}
+
+static int check_format(const char *format, struct np_error *err)
+{
+    if (np_target_find(format) != NULL)
+        return 0;
+    char names[128] = "";
+    size_t used = 0;
+    for (const struct np_target_ops *const *ops = np_target_all(); *ops != NULL && used < sizeof(names);
+         ops++)
+        used += (size_t)snprintf(names + used, sizeof(names) - used, " %s", (*ops)->name);
+    return np_fail(err, NP_USAGE, "unknown image format '%s'; there are:%s", format, names);
+}
+
+static int parse(struct arguments *arguments, int argc, char **argv, struct np_error *err)
+{
+    struct np_restore_request *request = &arguments->request;
+    const struct np_option options[] = {
+        {'i', "input", NP_OPTION_STRING, &request->input},
+        {'o', "output", NP_OPTION_STRING, &request->dir},
+        {0, "until", NP_OPTION_STRING, &request->until},
+        {'d', "disk", NP_OPTION_TARGETS, &request->disks},
+        {0, "format", NP_OPTION_STRING, &request->format},
+        {0, "preallocation", NP_OPTION_STRING, &request->preallocation},
+        {'w', "workers", NP_OPTION_WORKERS, &request->workers},
+        {0},
+    };
+    if (np_options_parse(argc, argv, options, &arguments->common, err) < 0)
+        return -1;
+    if (arguments->common.help)
+        return 0;
+    if (request->input == NULL || request->dir == NULL)
+        return np_fail(err, NP_USAGE, "restore needs -i SET and -o DIR; see nbdpull restore --help");
+    if (strcmp(request->input, "-") == 0 && isatty(STDIN_FILENO))
+        return np_fail(err, NP_USAGE, "standard input is a terminal: give -i - a stream by a pipe");
+    request->in_fd = STDIN_FILENO;
+    return check_format(request->format, err);
+}
+
+static int print_json(const struct arguments *arguments, const struct np_restore_result *result,
+                      const struct np_error *outcome, struct np_error *err)
+{
+    struct json_object *report = np_report_new("restore");
+    struct json_object *disks = json_object_new_array();
+    struct json_object *files = json_object_new_array();
+    np_report_string(report, "domain", result->domain);
+    np_report_string(report, "point", result->point);
+    np_report_string(report, "time", result->time);
+    np_report_string(report, "format", arguments->request.format);
+    np_report_seconds(report, "seconds", result->seconds);
+    for (size_t i = 0; outcome == NULL && i < result->disk_count; i++) {
+        const struct np_restored_disk *disk = &result->disks[i];
+        struct json_object *to = json_object_new_object();
+        np_report_string(to, "target", disk->target);
+        np_report_string(to, "path", disk->path);
+        np_report_size(to, "virtual_size", disk->virtual_size);
+        np_report_size(to, "data_bytes", disk->data_bytes);
+        np_report_size(to, "read_bytes", disk->read_bytes);
+        np_report_seconds(to, "seconds", disk->seconds);
+        json_object_array_add(disks, to);
+    }
+    for (size_t i = 0; outcome == NULL && i < result->file_count; i++)
+        json_object_array_add(files, json_object_new_string(result->files[i]));
+    np_report_add(report, "disks", disks);
+    np_report_add(report, "files", files);
+    return np_report_print(report, outcome, stdout, err);
+}
+
+static void print_summary(const struct np_restore_result *result)
+{
+    char size[NP_SIZE_TEXT], data[NP_SIZE_TEXT];
+    printf("%s: point %s of %s, %.1f s\n", result->domain, result->point[0] != '\0' ? result->point : "-",
+           result->time, result->seconds);
+    for (size_t i = 0; i < result->disk_count; i++)
+        printf("  %s: %s, %s of data\n", result->disks[i].path,
+               np_output_size(result->disks[i].virtual_size, size),
+               np_output_size(result->disks[i].data_bytes, data));
+    for (size_t i = 0; i < result->file_count; i++)
+        printf("  %s\n", result->files[i]);
+}
+
+static int run(struct np_context *context, int argc, char **argv, struct np_error *err)
+{
+    NP_CLEANUP(arguments_clear)
+    struct arguments arguments = {.request = {.format = "qcow2", .workers = np_backup_default_workers()}};
+    NP_CLEANUP(np_restore_result_clear) struct np_restore_result result = {0};
+
+    int done = parse(&arguments, argc, argv, err);
+    if (done == 0 && arguments.common.help) {
+        fputs(help, stdout);
+        return 0;
+    }
+    if (done == 0) {
+        arguments.request.cancel = context->cancel;
+        arguments.request.progress = np_output_progress(arguments.common.quiet);
+        done = np_app_restore(&arguments.request, &result, err);
+        np_output_clear_line();
+    }
+    struct np_error failed = NP_ERROR_INIT;
+    if (arguments.common.json && print_json(&arguments, &result, done < 0 ? err : NULL, &failed) < 0 &&
+        done == 0) {
+        *err = failed;
+        return -1;
+    }
+    if (done == 0 && !arguments.common.json && !arguments.common.quiet && isatty(STDOUT_FILENO))
+        print_summary(&result);
+    return done;
+}
+
+const struct np_command np_cmd_restore = {
+    .name = "restore",
+    .summary = "restore the disks of a restore point into images",
+    .run = run,
+};

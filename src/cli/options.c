@@ -1,0 +1,134 @@
+#include "options.h"
+
+#include "output.h"
+
+#include "nbdpull/bytes.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OPTIONS_MAX 40
+#define VALUE_BASE 256 /* getopt's value of the option with index i is VALUE_BASE + i */
+
+struct tables {
+    struct np_option all[OPTIONS_MAX];
+    struct option longs[OPTIONS_MAX + 1];
+    char letters[2 * OPTIONS_MAX + 2];
+    size_t count;
+};
+
+static void add_option(struct tables *tables, const struct np_option *option)
+{
+    size_t i = tables->count++;
+    bool takes_value = option->kind != NP_OPTION_FLAG;
+    tables->all[i] = *option;
+    tables->longs[i] = (struct option){option->name, takes_value ? required_argument : no_argument, NULL,
+                                       VALUE_BASE + (int)i};
+    if (option->letter != 0) {
+        size_t used = strlen(tables->letters);
+        tables->letters[used] = option->letter;
+        tables->letters[used + 1] = takes_value ? ':' : '\0';
+    }
+}
+
+static const struct np_option *find_option(const struct tables *tables, int value)
+{
+    if (value >= VALUE_BASE)
+        return &tables->all[value - VALUE_BASE];
+    for (size_t i = 0; i < tables->count; i++)
+        if (tables->all[i].letter == value)
+            return &tables->all[i];
+    return NULL;
+}
+
+static int add_targets(struct np_targets *targets, char *text, struct np_error *err)
+{
+    for (char *save, *name = strtok_r(text, ",", &save); name != NULL; name = strtok_r(NULL, ",", &save)) {
+        const char **list = realloc(targets->list, (targets->count + 1) * sizeof(*list));
+        if (list == NULL)
+            return np_fail_errno(err, NP_FAILED, ENOMEM, "disk %s", name);
+        targets->list = list;
+        targets->list[targets->count++] = name;
+    }
+    return 0;
+}
+
+void np_targets_clear(struct np_targets *targets)
+{
+    free(targets->list);
+    *targets = (struct np_targets){0};
+}
+
+static int read_workers(const char *text, unsigned *workers, struct np_error *err)
+{
+    char *end;
+    errno = 0;
+    unsigned long value = strtoul(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || value < 1 || value > NP_WORKERS_MAX)
+        return np_fail(err, NP_USAGE, "'%s' is not a number of workers from 1 to %d", text, NP_WORKERS_MAX);
+    *workers = (unsigned)value;
+    return 0;
+}
+
+static int apply(const struct np_option *option, char *text, struct np_error *err)
+{
+    switch (option->kind) {
+    case NP_OPTION_FLAG:
+        *(bool *)option->value = true;
+        return 0;
+    case NP_OPTION_STRING:
+        *(const char **)option->value = text;
+        return 0;
+    case NP_OPTION_TARGETS:
+        return add_targets(option->value, text, err);
+    case NP_OPTION_WORKERS:
+        return read_workers(text, option->value, err);
+    }
+    return 0;
+}
+
+static int bad_option(int argc, char **argv, const char *command, int got, struct np_error *err)
+{
+    int at = optind > 1 ? optind - 1 : 1;
+    const char *word = at < argc ? argv[at] : "";
+    if (got == ':')
+        return np_fail(err, NP_USAGE, "option '%s' needs a value; see nbdpull %s --help", word, command);
+    if (optopt > 0 && optopt < VALUE_BASE && strncmp(word, "--", 2) != 0)
+        return np_fail(err, NP_USAGE, "unknown option '-%c'; see nbdpull %s --help", optopt, command);
+    return np_fail(err, NP_USAGE, "unknown option or value '%s'; see nbdpull %s --help", word, command);
+}
+
+int np_options_parse(int argc, char **argv, const struct np_option *options, struct np_common *common,
+                     struct np_error *err)
+{
+    struct tables tables = {.letters = ":"};
+    const struct np_option shared[] = {
+        {'q', "quiet", NP_OPTION_FLAG, &common->quiet},
+        {'v', "verbose", NP_OPTION_FLAG, &common->verbose},
+        {0, "json", NP_OPTION_FLAG, &common->json},
+        {'h', "help", NP_OPTION_FLAG, &common->help},
+    };
+    for (; options->name != NULL; options++)
+        add_option(&tables, options);
+    for (size_t i = 0; i < NP_ARRAY_SIZE(shared); i++)
+        add_option(&tables, &shared[i]);
+
+    optind = 1;
+    opterr = 0;
+    for (int got; (got = getopt_long(argc, argv, tables.letters, tables.longs, NULL)) != -1;) {
+        const struct np_option *option = got == '?' || got == ':' ? NULL : find_option(&tables, got);
+        if (option == NULL)
+            return bad_option(argc, argv, argv[0], got, err);
+        if (apply(option, optarg, err) < 0)
+            return -1;
+        if (common->help)
+            return 0;
+    }
+    if (optind < argc)
+        return np_fail(err, NP_USAGE, "'%s' is not an option; see nbdpull %s --help", argv[optind], argv[0]);
+    np_output_log(common->quiet, common->verbose);
+    return 0;
+}

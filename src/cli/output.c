@@ -1,0 +1,147 @@
+#include "output.h"
+
+#include "nbdpull/log.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define REDRAW_SECONDS 0.1
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards standard error and what follows */
+static bool line_is_shown;
+
+static bool log_quiet, log_verbose;
+
+const char *np_output_size(uint64_t bytes, char text[NP_SIZE_TEXT])
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    while (value >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0])) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(text, NP_SIZE_TEXT, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+    return text;
+}
+
+static void clear_line_locked(void)
+{
+    if (line_is_shown)
+        fputs("\r\033[K", stderr);
+    line_is_shown = false;
+}
+
+void np_output_clear_line(void)
+{
+    pthread_mutex_lock(&lock);
+    clear_line_locked();
+    fflush(stderr);
+    pthread_mutex_unlock(&lock);
+}
+
+static void print_log(void *ctx, enum np_log_level level, const char *line)
+{
+    (void)ctx;
+    if ((level == NP_LOG_DEBUG && !log_verbose) || (level == NP_LOG_INFO && log_quiet))
+        return;
+    pthread_mutex_lock(&lock);
+    clear_line_locked();
+    fprintf(stderr, "nbdpull: %s%s\n", level == NP_LOG_WARNING ? "warning: " : "", line);
+    pthread_mutex_unlock(&lock);
+}
+
+void np_output_log(bool quiet, bool verbose)
+{
+    log_quiet = quiet;
+    log_verbose = verbose;
+    np_log_to(print_log, NULL);
+}
+
+/* ---- the progress line ---- */
+
+struct drawing {
+    double began, drawn;
+};
+
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static int percent(uint64_t done, uint64_t total)
+{
+    return total == 0 ? 100 : (int)((double)done * 100 / (double)total);
+}
+
+static void format_left(double seconds, char text[32])
+{
+    if (seconds > 359999)
+        seconds = 359999;
+    unsigned long s = (unsigned long)(seconds + 0.5);
+    if (s >= 3600)
+        snprintf(text, 32, "%lu:%02lu:%02lu left", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(text, 32, "%lu:%02lu left", s / 60, s % 60);
+}
+
+static void format_line(const struct np_progress *p, double elapsed, char *line, size_t size)
+{
+    char disk_done[NP_SIZE_TEXT], disk_total[NP_SIZE_TEXT], done[NP_SIZE_TEXT], total[NP_SIZE_TEXT];
+    char rate_text[NP_SIZE_TEXT], left[32] = "";
+    double rate = elapsed > 0 ? (double)p->done / elapsed : 0;
+    if (rate > 0 && p->total >= p->done && p->total > 0)
+        format_left((double)(p->total - p->done) / rate, left);
+    np_output_size((uint64_t)rate, rate_text);
+    if (p->total == 0) { /* nobody knows how much there is to do */
+        snprintf(line, size, "%s  %s/s", np_output_size(p->done, done), rate_text);
+        return;
+    }
+    int used = snprintf(line, size, "%s %s of %s %3d%%", p->target, np_output_size(p->disk_done, disk_done),
+                        np_output_size(p->disk_total, disk_total), percent(p->disk_done, p->disk_total));
+    if (p->disks > 1 && used > 0 && (size_t)used < size)
+        used += snprintf(line + used, size - (size_t)used, "  total %s of %s %3d%% (disk %zu of %zu)",
+                         np_output_size(p->done, done), np_output_size(p->total, total),
+                         percent(p->done, p->total), p->disk + 1, p->disks);
+    if (used > 0 && (size_t)used < size)
+        snprintf(line + used, size - (size_t)used, "  %s/s  %s", rate_text, left);
+}
+
+static void draw(void *ctx, const struct np_progress *progress)
+{
+    struct drawing *drawing = ctx;
+    double now = seconds_now();
+    if (drawing->began == 0)
+        drawing->began = now;
+    if (now - drawing->drawn < REDRAW_SECONDS)
+        return;
+    drawing->drawn = now;
+
+    char line[256];
+    struct winsize window = {.ws_col = 80};
+    ioctl(STDERR_FILENO, TIOCGWINSZ, &window);
+    format_line(progress, now - drawing->began, line, sizeof(line));
+    if (window.ws_col > 1 && strlen(line) >= window.ws_col)
+        line[window.ws_col - 1] = '\0';
+
+    pthread_mutex_lock(&lock);
+    fprintf(stderr, "\r%s\033[K", line);
+    fflush(stderr);
+    line_is_shown = true;
+    pthread_mutex_unlock(&lock);
+}
+
+struct np_progress_hook np_output_progress(bool quiet)
+{
+    static struct drawing drawing;
+    if (quiet || !isatty(STDERR_FILENO))
+        return (struct np_progress_hook){0};
+    drawing = (struct drawing){0};
+    return (struct np_progress_hook){.show = draw, .ctx = &drawing};
+}

@@ -1,0 +1,24 @@
+/**
+ * @file output.h
+ * What a person sees: log lines and the progress line on standard error, sizes in words.
+ */
+#ifndef NP_OUTPUT_H
+#define NP_OUTPUT_H
+
+#include "nbdpull/app.h"
+
+#define NP_SIZE_TEXT 16
+
+/** "2.7 GiB", "512 B". */
+const char *np_output_size(uint64_t bytes, char text[NP_SIZE_TEXT]);
+
+/** Send log lines to standard error: warnings always, information unless quiet, steps when verbose. */
+void np_output_log(bool quiet, bool verbose);
+
+/** A hook that draws one line on a terminal; one that does nothing when standard error is none, or quiet. */
+struct np_progress_hook np_output_progress(bool quiet);
+
+/** Take the progress line away, before anything else is printed. */
+void np_output_clear_line(void);
+
+#endif

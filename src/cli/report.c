@@ -1,0 +1,124 @@
+#include "report.h"
+
+#include <errno.h>
+
+#define STYLE (JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE)
+
+struct json_object *np_report_new(const char *command)
+{
+    struct json_object *report = json_object_new_object();
+    np_report_string(report, "command", command);
+    np_report_string(report, "version", NBDPULL_VERSION);
+    return report;
+}
+
+void np_report_add(struct json_object *object, const char *key, struct json_object *value)
+{
+    json_object_object_add(object, key, value);
+}
+
+void np_report_string(struct json_object *object, const char *key, const char *value)
+{
+    bool none = value == NULL || value[0] == '\0';
+    np_report_add(object, key, none ? NULL : json_object_new_string(value));
+}
+
+void np_report_size(struct json_object *object, const char *key, uint64_t value)
+{
+    np_report_add(object, key, json_object_new_uint64(value));
+}
+
+void np_report_seconds(struct json_object *object, const char *key, double value)
+{
+    char text[32];
+    snprintf(text, sizeof(text), "%.3f", value);
+    np_report_add(object, key, json_object_new_double_s(value, text));
+}
+
+void np_report_uuid(struct json_object *object, const char *key, const struct np_uuid *uuid)
+{
+    char text[NP_UUID_TEXT_SIZE];
+    np_uuid_format(uuid, text);
+    np_report_string(object, key, np_uuid_is_nil(uuid) ? NULL : text);
+}
+
+static struct json_object *point_disk(const struct np_point_disk *disk)
+{
+    struct json_object *to = json_object_new_object();
+    np_report_string(to, "target", disk->target);
+    np_report_add(to, "stored", json_object_new_boolean(disk->stored));
+    np_report_string(to, "level", disk->level);
+    np_report_string(to, "how", disk->how);
+    np_report_string(to, "why", disk->why);
+    np_report_string(to, "parent", disk->parent);
+    np_report_uuid(to, "stream_uuid", &disk->stream_uuid);
+    np_report_size(to, "virtual_size", disk->virtual_size);
+    np_report_size(to, "data_bytes", disk->data_bytes);
+    np_report_size(to, "zero_bytes", disk->zero_bytes);
+    np_report_size(to, "stored_bytes", disk->stored_bytes);
+    np_report_size(to, "stream_bytes", disk->stream_size);
+    np_report_string(to, "codec", disk->codec);
+    np_report_string(to, "checkpoint", disk->checkpoint);
+    np_report_string(to, "file", disk->file);
+    return to;
+}
+
+struct json_object *np_report_point(const struct np_point *point)
+{
+    struct json_object *to = json_object_new_object();
+    struct json_object *disks = json_object_new_array();
+    np_report_string(to, "id", point->id);
+    np_report_uuid(to, "uuid", &point->uuid);
+    np_report_string(to, "level", point->level);
+    np_report_string(to, "checkpoint", point->checkpoint);
+    np_report_string(to, "time", point->time);
+    np_report_add(to, "quiesced", json_object_new_boolean(point->quiesced));
+    for (size_t i = 0; i < point->disk_count; i++)
+        json_object_array_add(disks, point_disk(&point->disks[i]));
+    np_report_add(to, "disks", disks);
+    return to;
+}
+
+static void add_error(struct json_object *report, const struct np_error *err)
+{
+    struct json_object *error = json_object_new_object();
+    np_report_string(error, "class", np_class_name(err->class));
+    np_report_string(error, "message", err->message);
+    np_report_string(error, "disk", err->disk);
+    if (err->offset == NP_NO_OFFSET)
+        np_report_add(error, "offset", NULL);
+    else
+        np_report_size(error, "offset", err->offset);
+    np_report_add(report, "error", error);
+}
+
+int np_report_flush(FILE *to, struct np_error *err)
+{
+    if (fflush(to) != 0 || ferror(to))
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot write the result",
+                             to == stdout ? "standard output" : "standard error");
+    return 0;
+}
+
+static int print_from(struct json_object *report, const struct np_error *err, size_t skip, FILE *to,
+                      struct np_error *failed)
+{
+    np_report_size(report, "status", err == NULL ? 0 : (uint64_t)np_error_exit_status(err));
+    if (err != NULL && err->class != NP_OK)
+        add_error(report, err);
+    const char *text = json_object_to_json_string_ext(report, STYLE);
+    fprintf(to, "%s\n", text != NULL ? text + skip : "}");
+    json_object_put(report);
+    return np_report_flush(to, failed);
+}
+
+int np_report_print(struct json_object *report, const struct np_error *err, FILE *to, struct np_error *failed)
+{
+    return print_from(report, err, 0, to, failed);
+}
+
+int np_report_print_rest(struct json_object *report, const struct np_error *err, FILE *to,
+                         struct np_error *failed)
+{
+    return print_from(report, err, 1, to, failed);
+}
