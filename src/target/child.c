@@ -3,8 +3,11 @@
 #include "nbdpull/cleanup.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
+
+#define END_PATIENCE_MS 2000
 
 void np_child_init(struct np_child *child)
 {
@@ -46,7 +49,7 @@ static int adopt(struct np_child *child, struct np_error *err)
     pthread_mutex_lock(&child->lock);
     child->pidfd = pidfd;
     if (child->killed)
-        send_signal(pidfd, SIGTERM);
+        send_signal(pidfd, SIGKILL);
     pthread_mutex_unlock(&child->lock);
     return 0;
 }
@@ -77,17 +80,24 @@ int np_child_wait(struct np_child *child, struct np_error *err)
     return status;
 }
 
+/*
+ * SIGTERM lets a program that is failing finish what it has to say. qemu-nbd loses one that comes before its
+ * main loop, so what is still there after a while is ended for certain.
+ */
 void np_child_end(struct np_child *child)
 {
-    pthread_mutex_lock(&child->lock);
+    struct pollfd watched = {.fd = child->pidfd, .events = POLLIN};
+    if (child->pidfd < 0)
+        return;
     send_signal(child->pidfd, SIGTERM);
-    pthread_mutex_unlock(&child->lock);
+    if (poll(&watched, 1, END_PATIENCE_MS) == 0)
+        send_signal(child->pidfd, SIGKILL);
 }
 
 void np_child_kill(struct np_child *child)
 {
     pthread_mutex_lock(&child->lock);
     child->killed = true;
-    send_signal(child->pidfd, SIGTERM);
+    send_signal(child->pidfd, SIGKILL);
     pthread_mutex_unlock(&child->lock);
 }

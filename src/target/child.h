@@ -30,10 +30,13 @@ int np_child_start(struct np_child *child, const char *const argv[], int listeni
 /* Wait for its end, as np_subprocess_wait. */
 int np_child_wait(struct np_child *child, struct np_error *err);
 
-/* Ask what runs to end (SIGTERM). From any thread, does not block. */
+/*
+ * Make what runs end: SIGTERM, and SIGKILL if it has not gone after two seconds. From the thread that waits
+ * for it; np_child_wait follows.
+ */
 void np_child_end(struct np_child *child);
 
-/* The same, for good: what is started later fails. */
+/* SIGKILL, for good: what is started later is killed too. From any thread, does not block. */
 void np_child_kill(struct np_child *child);
 
 #endif
