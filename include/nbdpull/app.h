@@ -32,10 +32,14 @@ struct np_targets {
 /* ---- backup ---- */
 
 struct np_backup_request {
-    const char *uri;    /**< NULL: libvirt's default */
-    const char *domain; /**< name, UUID or id */
-    const char *level;  /**< "full" or "copy" */
-    const char *set;    /**< directory; NULL: one stream to `out_fd` */
+    const char *uri;           /**< NULL: libvirt's default */
+    const char *domain;        /**< name, UUID or id */
+    const char *level;         /**< "full", "inc", "diff", "copy" or "auto" */
+    const char *from;          /**< diff: the point to start from, or "full"; NULL: the newest */
+    bool scan;                 /**< compare all disks with their last point, whatever the bitmaps say */
+    bool require_bitmap;       /**< anything but an increment by bitmap is an error (NP_BITMAP) */
+    unsigned keep_checkpoints; /**< newest ones that stay, at least the one that is needed */
+    const char *set;           /**< directory; NULL: one stream to `out_fd` */
     int out_fd;
     struct np_targets include, exclude; /**< empty include: all that can take part */
     const char *scratch_dir;            /**< NULL: the default */
@@ -52,6 +56,7 @@ struct np_backup_disk {
     char target[NP_TARGET_MAX];
     bool stored; /**< false: left out, `why` says why */
     char level[NP_LEVEL_MAX], how[NP_HOW_MAX], why[NP_WHY_MAX];
+    char parent[NP_POINT_ID_MAX]; /**< "" none */
     uint64_t virtual_size;
     struct np_backup_counts counts;
     uint64_t stream_bytes; /**< size of its file; 0 in a shared stream */
@@ -63,6 +68,7 @@ struct np_backup_disk {
 struct np_backup_result {
     char domain[256];
     struct np_uuid domain_uuid;
+    char level[NP_LEVEL_MAX];    /**< as it was done: "auto" has become full or inc */
     char point[NP_POINT_ID_MAX]; /**< "" until committed */
     char checkpoint[NP_CHECKPOINT_MAX];
     char time[NP_TIME_MAX];

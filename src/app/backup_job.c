@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define EXPORT_BITMAP "dirty" /* name of the bitmap in the export */
+
 /* Socket and scratch are made by QEMU's user, so the directory is given to it; only root can. */
 int np_run_make_workdir(struct np_run *run, struct np_error *err)
 {
@@ -47,6 +49,9 @@ int np_run_begin_job(struct np_run *run, struct np_error *err)
             .target = run->disks[i].domain_disk->target,
             .scratch = run->disks[i].scratch,
             .export_name = run->disks[i].domain_disk->target,
+            .incremental =
+                run->disks[i].mode == NP_MODE_BITMAP ? run->disks[i].parent_disk->checkpoint : NULL,
+            .bitmap = run->disks[i].mode == NP_MODE_BITMAP ? EXPORT_BITMAP : NULL,
             .checkpoint = run->disks[i].checkpoint && run->result->checkpoint[0] != '\0',
         };
     const struct np_job_spec spec = {
@@ -65,7 +70,8 @@ int np_run_open_sources(struct np_run *run, struct np_error *err)
     for (size_t i = 0; i < run->disk_count; i++) {
         struct np_run_disk *disk = &run->disks[i];
         const char *target = disk->domain_disk->target;
-        if (np_nbd_source_open(run->socket, target, NULL, &disk->source, err) < 0) {
+        if (np_nbd_source_open(run->socket, target, disk->mode == NP_MODE_BITMAP ? EXPORT_BITMAP : NULL,
+                               &disk->source, err) < 0) {
             np_error_where(err, target, NP_NO_OFFSET);
             return np_error_context(err, "disk %s", target);
         }

@@ -238,7 +238,7 @@ static int survey_disk(struct restore *restore, struct np_origin *origin, const 
 {
     struct np_origin_disk opened;
     struct np_restore_plan plan;
-    if (np_origin_open_disk(origin, disk->target, &opened, err) < 0)
+    if (np_origin_open_disk(origin, disk->target, false, &opened, err) < 0)
         return -1;
     const struct np_meta *meta = np_stream_meta(opened.streams[0]);
     const struct np_meta_disk *meta_disk = np_meta_disk_by_id(meta, opened.ids[0]);
@@ -282,7 +282,7 @@ static int write_disk(struct restore *restore, struct np_origin *origin, size_t 
     struct np_restore_counts counts;
     double began = np_clock_seconds();
 
-    if (np_origin_open_disk(origin, result->target, &opened, err) < 0)
+    if (np_origin_open_disk(origin, result->target, false, &opened, err) < 0)
         return -1;
     int written = np_restore_chain(&options, opened.chain, opened.streams, opened.ids, &restore->disks[i],
                                    &counts, err);
