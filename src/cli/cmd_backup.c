@@ -4,6 +4,7 @@
 #include "report.h"
 
 #include "nbdpull/cleanup.h"
+#include "nbdpull/log.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -154,6 +155,24 @@ static void print_summary(const struct arguments *arguments, const struct np_bac
     }
 }
 
+static bool is_among(const struct np_targets *targets, const char *target)
+{
+    for (size_t i = 0; i < targets->count; i++)
+        if (strcmp(targets->list[i], target) == 0)
+            return true;
+    return false;
+}
+
+/* A disk that nobody chose to leave out is named even where no summary is read, as in a nightly job. */
+static void name_left_out(const struct np_backup_request *request, const struct np_backup_result *result)
+{
+    for (size_t i = 0; i < result->disk_count; i++) {
+        const struct np_backup_disk *disk = &result->disks[i];
+        if (!disk->stored && request->include.count == 0 && !is_among(&request->exclude, disk->target))
+            np_log_info("disk %s is left out: %s", disk->target, disk->why);
+    }
+}
+
 static int run(struct np_context *context, int argc, char **argv, struct np_error *err)
 {
     NP_CLEANUP(arguments_clear)
@@ -179,9 +198,13 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
         return -1;
     }
     int to = arguments.request.set == NULL ? STDERR_FILENO : STDOUT_FILENO;
-    if (done == 0 && !arguments.common.json && !arguments.common.quiet && isatty(to))
+    if (done < 0 || arguments.common.json)
+        return done;
+    if (!arguments.common.quiet && isatty(to))
         print_summary(&arguments, &result);
-    return done;
+    else
+        name_left_out(&arguments.request, &result);
+    return 0;
 }
 
 const struct np_command np_cmd_backup = {

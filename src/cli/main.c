@@ -13,7 +13,8 @@ static void print_help(void)
         NBDPULL_VERSION);
     for (const struct np_command *const *command = np_command_all(); *command != NULL; command++)
         printf("  %-10s %s\n", (*command)->name, (*command)->summary);
-    printf("\nnbdpull COMMAND --help tells a command's options; the manual is nbdpull(1).\n");
+    printf("\nnbdpull COMMAND --help tells a command's options, nbdpull --version the version; the manual is "
+           "nbdpull(1).\n");
 }
 
 static void note_command_line(struct np_context *context, int argc, char **argv)

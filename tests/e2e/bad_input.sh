@@ -48,7 +48,7 @@ fi
 # Disks.
 refused 1 'vdz.*vda' -i vdz
 refused 1 'vdz' -x vdz
-refused 1 'sda.*(cdrom|empty)' -i sda
+refused 1 'sda.*(cd-?rom|empty)' -i sda
 refused 1 'disk' -x vda
 
 # Sets.
@@ -60,7 +60,7 @@ np_refuses 1 "$LAB_NAME" backup -c "$LAB_URI" -d "$LAB_NAME-other" -l full -o "$
 refused 1 'missing' -o "$LAB_DIR/missing/parent/set"
 np_refuses 1 "$LAB_DIR/nothing" restore -i "$LAB_DIR/nothing" -o "$LAB_DIR/new"
 np_refuses 1 "$LAB_DIR/nothing" dump -i "$LAB_DIR/nothing"
-np_refuses 1 'diary' dump -i "$LAB_DIR/full/diary.txt"
+np_refuses 4 'diary' dump -i "$LAB_DIR/full/diary.txt"
 np_refuses 1 "$LAB_DIR/full" restore -i "$LAB_DIR/full" -o "$LAB_DIR/new"
 
 # A set, or a point, of a later version of the program.

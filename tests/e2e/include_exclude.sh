@@ -22,7 +22,7 @@ takes()
 }
 takes "vda vdb vdc"
 for disk in hda hdb fda; do
-    grep -qiE "$disk.*(cdrom|floppy|empty)" "$NP_ERR" || lab_fail "not said why not $disk: $(cat "$NP_ERR")"
+    grep -qiE "$disk.*(cd-?rom|floppy|empty)" "$NP_ERR" || lab_fail "not said why not $disk: $(cat "$NP_ERR")"
 done
 takes "vda vdb vdc" -q
 [ ! -s "$NP_ERR" ] || lab_fail "with -q it says: $(cat "$NP_ERR")"
@@ -33,6 +33,6 @@ takes "vdb vdc" -x vda
 takes "vdb" -x vda,vdc
 takes "vda vdb vdc" -x hda
 for disk in hda hdb fda; do
-    np_refuses 1 "$disk.*(cdrom|floppy|empty)" backup -c "$LAB_URI" -d "$LAB_NAME" -l copy -o "$LAB_DIR/new" -i $disk
+    np_refuses 1 "$disk.*(cd-?rom|floppy|empty)" backup -c "$LAB_URI" -d "$LAB_NAME" -l copy -o "$LAB_DIR/new" -i $disk
 done
 np_refuses 1 "hdb" backup -c "$LAB_URI" -d "$LAB_NAME" -l copy -o "$LAB_DIR/new" -i vda,hdb

@@ -15,8 +15,8 @@
 #   system   a libvirtd as root. virsh and nbdpull are two clients.
 #   session  a libvirtd of an ordinary user (of "nobody" when root runs the test).
 #
-# Root gets a mount and a process namespace of its own where the kernel allows it: libvirt's directories and
-# /run are empty there, /dev/kvm is missing (libvirt distrusts its cached capabilities when it is there but
+# Root gets a mount and a process namespace of its own where the kernel allows it: libvirt's directories,
+# /run and /var/tmp are empty there, /dev/kvm is missing (libvirt distrusts its cached capabilities when it is there but
 # closed to QEMU's user, and probes QEMU for many seconds), and whatever was started dies with the test. Where
 # namespaces are refused, or NBDPULL_LAB_PLAIN is set, the test cleans up behind itself.
 # shellcheck shell=bash
@@ -112,6 +112,7 @@ lab_hide_machine()
     rmdir "$dev"
     mount -t tmpfs -o mode=755 tmpfs /run
     mkdir -p /run/libvirt /run/lock
+    mount -t tmpfs -o mode=1777 tmpfs /var/tmp
     for dir in /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt; do
         if [ -d $dir ]; then
             mount -t tmpfs -o mode=755 tmpfs $dir
@@ -465,21 +466,24 @@ lab_used()
 lab_files()
 {
     local places=("$LAB_DIR")
+    if [ "$LAB_ISOLATED" = yes ]; then
+        places+=(/var/tmp)
+    fi
     if [ "$LAB_ISOLATED" = yes ] && [ "$LAB_KIND" = system ]; then
         places+=(/var/lib/libvirt /run/libvirt)
     fi
     find "${places[@]}" \( -path "$LAB_DIR/tmp/lab.*" -o -name log -o -name cache -o -name .cache \
-        -o -name '*.log' \) -prune -o -printf '%y %p\n' | sort
+        -o -name '*.log' -o -name '*.xml.new' \) -prune -o -printf '%y %p\n' | sort
 }
 
-# Jobs and checkpoints of the domains, as libvirt says.
+# Jobs and checkpoints of the domains, as libvirt says. It goes on after a command that fails.
 lab_jobs()
 {
-    local name
+    local name script=''
     for name in ${LAB_DOMAINS[@]+"${LAB_DOMAINS[@]}"}; do
-        echo "job of $name: $(lab_virsh backup-dumpxml "$name" 2>/dev/null)"
-        echo "checkpoints of $name: $(lab_virsh checkpoint-list --name "$name" 2>/dev/null)"
+        script+="echo $name; backup-dumpxml $name; checkpoint-list --name $name;"
     done
+    lab_virsh "$script" 2>/dev/null
 }
 
 # lab_remember, then lab_unchanged: no file, job or checkpoint came or went in between.
