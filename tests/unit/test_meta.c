@@ -238,6 +238,10 @@ static void test_meta__what_it_requires_is_refused_by_name(void **state)
     refuses(NP_FAILED, "\"xxh3-128\"", "\"blake3\"");
     refuses(NP_DAMAGED, "\"requires\":[]", "\"requires\":[1]");
     refuses(NP_DAMAGED, "\"requires\":[],", "");
+    refuses(NP_DAMAGED, "\"format\":1", "\"format\":\"1\"");
+    refuses(NP_DAMAGED, "\"format\":1,", "");
+    refuses(NP_DAMAGED, "\"sum\":\"xxh3\"", "\"sum\":null");
+    refuses(NP_FAILED, "\"sum\":\"xxh3\"", "\"sum\":\"xxh4\"");
 }
 
 static void test_meta__duplicate_keys_are_refused(void **state)
@@ -298,7 +302,33 @@ static void test_meta__text_beyond_1_mib_is_refused(void **state)
     text[size - 1] = '}';
     struct np_meta *meta = NULL;
     fails(NP_DAMAGED, np_meta_parse(text, size, "a.nbp", &meta, &err));
+    assert_non_null(strstr(err.message, "more than 1 MiB"));
+    fails(NP_DAMAGED, np_meta_parse(text, size - 1, "a.nbp", &meta, &err));
+    assert_null(strstr(err.message, "more than 1 MiB"));
     free(text);
+}
+
+static void test_meta__keys_are_short_words_and_not_too_many(void **state)
+{
+    (void)state;
+    char keys[64 * 1024], *at = keys;
+    accepts("\"format\":1",
+            "\"format\":1,\"a234567890123456789012345678901234567890123456789012345678901234\":1");
+    refuses(NP_DAMAGED, "\"format\":1",
+            "\"format\":1,\"a2345678901234567890123456789012345678901234567890123456789012345\":1");
+    refuses(NP_DAMAGED, "\"format\":1", "\"format\":1,\"\":1");
+    refuses(NP_DAMAGED, "\"format\":1", "\"format\":1,\"A\":1");
+    for (int count = 256; count <= 257; count++) {
+        at = keys;
+        at += snprintf(at, 64, "\"format\":1,\"a\":{");
+        for (int i = 0; i < count; i++)
+            at += snprintf(at, 64, "%s\"k%d\":0", i > 0 ? "," : "", i);
+        snprintf(at, 64, "}");
+        if (count == 256)
+            accepts("\"format\":1", keys);
+        else
+            refuses(NP_DAMAGED, "\"format\":1", keys);
+    }
 }
 
 static void test_meta__text_cut_anywhere_is_refused(void **state)
@@ -349,6 +379,9 @@ static void test_meta__broken_utf8_is_refused(void **state)
                                       "\\ud800",
                                       "\\udc00",
                                       "\\ud800\\u0041",
+                                      "\\udc00\\udc00",
+                                      "\\ud800\\ue000",
+                                      "\\ud800\\ud800",
                                       "\\u0000",
                                       "\\u12",
                                       "\\x41",
@@ -359,7 +392,7 @@ static void test_meta__broken_utf8_is_refused(void **state)
         snprintf(with, sizeof(with), "\"name\":\"%s", bad[i]);
         refuses(NP_DAMAGED, "\"name\":\"", with);
     }
-    accepts("\"name\":\"", "\"name\":\"\xf0\x9f\x98\x80\\ud83d\\ude00\\u00e9");
+    accepts("\"name\":\"", "\"name\":\"\xf0\x9f\x98\x80\\ud83d\\ude00\\u00e9\\ue000\\uffff");
 }
 
 static void test_meta__missing_or_wrong_types_are_refused(void **state)
@@ -409,6 +442,8 @@ static void test_meta__disks_must_agree_with_the_points_list(void **state)
     refuses(NP_DAMAGED, "{\"target\":\"vdb\",\"state\":\"21", "{\"target\":\"vdb\",\"state\":\"22");
     refuses(NP_DAMAGED, "{\"target\":\"vdb\"", "{\"target\":\"vdc\"");
     refuses(NP_DAMAGED, "\"stream\":\"11111111", "\"stream\":\"11111112");
+    refuses(NP_DAMAGED, "{\"target\":\"sda\",\"state\":null,\"stream\":null",
+            "{\"target\":\"sda\",\"state\":null,\"stream\":\"11111111-1111-1111-1111-111111111111\"");
 }
 
 static void test_meta__a_state_that_builds_on_itself_is_refused(void **state)
@@ -431,8 +466,44 @@ static void test_meta__what_no_reader_takes_is_not_written(void **state)
     strcpy(meta->domain_name, "fine");
     meta->disks[0].image_ino = UINT64_MAX;
     fails(NP_FAILED, np_meta_format(meta, &text, &err));
+    meta->disks[0].image_ino = 0;
+    meta->disks[1].state = meta->point_disks[1].state = meta->disks[0].state;
+    fails(NP_FAILED, np_meta_format(meta, &text, &err));
+    assert_non_null(strstr(err.message, "the same state"));
+    meta->disk_count = 0;
+    fails(NP_FAILED, np_meta_format(meta, &text, &err));
+    assert_non_null(strstr(err.message, "it describes no disk"));
     assert_null(text);
     np_meta_free(meta);
+}
+
+static void test_meta__lists_are_bounded_lists(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    refuses(NP_DAMAGED, "\"disks\":[{\"id\":0", "\"disks\":{},\"x\":[{\"id\":0");
+    refuses(NP_DAMAGED, "\"format\":1", "\"format\":1,\"made_from\":[null]");
+    refuses(NP_DAMAGED, "\"format\":1", "\"format\":1,\"made_from\":null");
+    for (size_t count = 1024; count <= 1025; count++) {
+        struct np_meta *few = sample(), *meta = np_meta_new(2, count, &err);
+        char *text = NULL;
+        assert_non_null(meta);
+        memcpy(meta->disks, few->disks, 2 * sizeof(*few->disks));
+        memcpy(meta->point_disks, few->point_disks, 2 * sizeof(*few->point_disks));
+        for (size_t i = 2; i < count; i++)
+            snprintf(meta->point_disks[i].target, sizeof(meta->point_disks[i].target), "sd%zu", i);
+        meta->stream = few->stream;
+        meta->domain = few->domain;
+        meta->point = few->point;
+        strcpy(meta->created, few->created);
+        if (count == 1024)
+            ok(np_meta_format(meta, &text, &err));
+        else
+            fails(NP_FAILED, np_meta_format(meta, &text, &err));
+        free(text);
+        np_meta_free(few);
+        np_meta_free(meta);
+    }
 }
 
 int main(void)
@@ -449,6 +520,7 @@ int main(void)
         cmocka_unit_test(test_meta__numbers_are_plain_integers_below_2_to_the_53),
         cmocka_unit_test(test_meta__nesting_deeper_than_8_is_refused),
         cmocka_unit_test(test_meta__text_beyond_1_mib_is_refused),
+        cmocka_unit_test(test_meta__keys_are_short_words_and_not_too_many),
         cmocka_unit_test(test_meta__text_cut_anywhere_is_refused),
         cmocka_unit_test(test_meta__nothing_may_follow_the_document),
         cmocka_unit_test(test_meta__broken_utf8_is_refused),
@@ -459,6 +531,7 @@ int main(void)
         cmocka_unit_test(test_meta__disks_must_agree_with_the_points_list),
         cmocka_unit_test(test_meta__a_state_that_builds_on_itself_is_refused),
         cmocka_unit_test(test_meta__what_no_reader_takes_is_not_written),
+        cmocka_unit_test(test_meta__lists_are_bounded_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
