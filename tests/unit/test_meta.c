@@ -48,7 +48,7 @@ static struct np_meta *sample(void)
     struct np_meta_disk *inc = &meta->disks[1];
     strcpy(inc->image, "/images/b.qcow2");
     inc->image_dev = 64769;
-    inc->image_ino = (UINT64_C(1) << 53) - 1;
+    inc->image_ino = UINT64_MAX;
     inc->logical_block = inc->physical_block = 512;
     strcpy(inc->checkpoint, "nbdpull-x-0002-00c0ffee");
     strcpy(inc->base_checkpoint, "nbdpull-x-0001-deadbeef");
@@ -152,22 +152,22 @@ static void test_meta__golden_text(void **state)
     meta->made_from_count = 0;
     char *text = text_of(meta);
     assert_string_equal(
-        text,
-        "{\"format\":1,\"requires\":[],\"sum\":\"xxh3\",\"hash\":\"xxh3-128\","
-        "\"stream\":\"11111111-1111-1111-1111-111111111111\","
-        "\"set\":\"14141414-1414-1414-1414-141414141414\",\"created\":\"2026-11-20T03:00:00Z\","
-        "\"tool\":\"t\",\"codec_lib\":\"c\","
-        "\"domain\":{\"name\":\"g/h\",\"uuid\":\"12121212-1212-1212-1212-121212121212\"},"
-        "\"point\":{\"id\":null,\"uuid\":\"13131313-1313-1313-1313-131313131313\",\"level\":\"full\","
-        "\"checkpoint\":null,\"quiesced\":false,\"disks\":[{\"target\":\"vda\","
-        "\"state\":\"20202020-2020-2020-2020-202020202020\","
-        "\"stream\":\"11111111-1111-1111-1111-111111111111\",\"why\":\"\"}]},"
-        "\"disks\":[{\"id\":0,\"target\":\"vda\",\"size\":1000000512,\"chunk\":1048576,"
-        "\"granule\":65536,\"logical_block\":0,\"physical_block\":0,\"source\":{\"format\":\"qcow2\"},"
-        "\"image\":{\"source\":\"\",\"dev\":0,\"ino\":0},\"level\":\"full\",\"how\":\"all\",\"why\":\"\","
-        "\"checkpoint\":null,\"base_checkpoint\":null,\"base_point\":null,"
-        "\"state\":\"20202020-2020-2020-2020-202020202020\","
-        "\"base\":{\"state\":\"31313131-3131-3131-3131-313131313131\",\"size\":0,\"digest\":null}}]}");
+        text, "{\"format\":1,\"requires\":[],\"sum\":\"xxh3\",\"hash\":\"xxh3-128\","
+              "\"stream\":\"11111111-1111-1111-1111-111111111111\","
+              "\"set\":\"14141414-1414-1414-1414-141414141414\",\"created\":\"2026-11-20T03:00:00Z\","
+              "\"tool\":\"t\",\"codec_lib\":\"c\","
+              "\"domain\":{\"name\":\"g/h\",\"uuid\":\"12121212-1212-1212-1212-121212121212\"},"
+              "\"point\":{\"id\":null,\"uuid\":\"13131313-1313-1313-1313-131313131313\",\"level\":\"full\","
+              "\"checkpoint\":null,\"quiesced\":false,\"disks\":[{\"target\":\"vda\","
+              "\"state\":\"20202020-2020-2020-2020-202020202020\","
+              "\"stream\":\"11111111-1111-1111-1111-111111111111\",\"why\":\"\"}]},"
+              "\"disks\":[{\"id\":0,\"target\":\"vda\",\"size\":1000000512,\"chunk\":1048576,"
+              "\"granule\":65536,\"logical_block\":0,\"physical_block\":0,\"source\":{\"format\":\"qcow2\"},"
+              "\"image\":{\"source\":\"\",\"dev\":\"0\",\"ino\":\"0\"},\"level\":\"full\",\"how\":\"all\","
+              "\"why\":\"\","
+              "\"checkpoint\":null,\"base_checkpoint\":null,\"base_point\":null,"
+              "\"state\":\"20202020-2020-2020-2020-202020202020\","
+              "\"base\":{\"state\":\"31313131-3131-3131-3131-313131313131\",\"size\":0,\"digest\":null}}]}");
     free(text);
     np_meta_free(meta);
 }
@@ -282,6 +282,22 @@ static void test_meta__numbers_are_plain_integers_below_2_to_the_53(void **state
     refuses(NP_DAMAGED, "\"chunk\":1048576", "\"chunk\":4296015872");
     accepts("\"size\":1000000512,", "\"size\":9007199254740991,");
     accepts("\"size\":1000000512,", "\"size\":0,");
+}
+
+static void test_meta__device_and_inode_are_any_64_bit_number(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"0",      "\"\"",    "\"-1\"",
+                                      "\"+1\"", "\" 1\"",  "\"1 \"",
+                                      "\"01\"", "\"0x1\"", "\"18446744073709551616\"",
+                                      "null"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char with[64];
+        snprintf(with, sizeof(with), "\"ino\":%s", bad[i]);
+        refuses(NP_DAMAGED, "\"ino\":\"18446744073709551615\"", with);
+    }
+    accepts("\"ino\":\"18446744073709551615\"", "\"ino\":\"9007199254740992\"");
+    accepts("\"dev\":\"64769\"", "\"dev\":\"0\"");
 }
 
 static void test_meta__nesting_deeper_than_8_is_refused(void **state)
@@ -464,7 +480,7 @@ static void test_meta__what_no_reader_takes_is_not_written(void **state)
     strcpy(meta->domain_name, "\xff");
     fails(NP_FAILED, np_meta_format(meta, &text, &err));
     strcpy(meta->domain_name, "fine");
-    meta->disks[0].image_ino = UINT64_MAX;
+    meta->disks[0].geometry.size = UINT64_MAX;
     fails(NP_FAILED, np_meta_format(meta, &text, &err));
     meta->disks[0].image_ino = 0;
     meta->disks[1].state = meta->point_disks[1].state = meta->disks[0].state;
@@ -518,6 +534,7 @@ int main(void)
         cmocka_unit_test(test_meta__what_it_requires_is_refused_by_name),
         cmocka_unit_test(test_meta__duplicate_keys_are_refused),
         cmocka_unit_test(test_meta__numbers_are_plain_integers_below_2_to_the_53),
+        cmocka_unit_test(test_meta__device_and_inode_are_any_64_bit_number),
         cmocka_unit_test(test_meta__nesting_deeper_than_8_is_refused),
         cmocka_unit_test(test_meta__text_beyond_1_mib_is_refused),
         cmocka_unit_test(test_meta__keys_are_short_words_and_not_too_many),
