@@ -4,11 +4,14 @@
 #include "nbdpull/hash.h"
 #include "nbdpull/uuid.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define DIGEST_TEXT_SIZE 33 /* 32 hexadecimal digits of the number, highest first, and a NUL */
+#define DIGEST_TEXT_SIZE 33  /* 32 hexadecimal digits of the number, highest first, and a NUL */
+#define DECIMAL_TEXT_SIZE 21 /* 2^64 - 1 has 20 digits, and a NUL */
 
 static uint64_t load_integer(const void *from, size_t size)
 {
@@ -52,6 +55,13 @@ static struct json_object *new_uuid(const struct np_uuid *uuid)
     return json_object_new_string(text);
 }
 
+static struct json_object *new_decimal(uint64_t value)
+{
+    char text[DECIMAL_TEXT_SIZE];
+    snprintf(text, sizeof(text), "%" PRIu64, value);
+    return json_object_new_string(text);
+}
+
 static struct json_object *new_digest(const struct np_hash128 *digest)
 {
     char text[DIGEST_TEXT_SIZE];
@@ -81,6 +91,8 @@ static struct json_object *new_value(const struct np_json_field *field, const vo
         return new_uuid(member);
     case NP_JSON_INTEGER:
         return json_object_new_uint64(load_integer(member, field->size));
+    case NP_JSON_DECIMAL:
+        return new_decimal(*(const uint64_t *)member);
     case NP_JSON_BOOLEAN:
         return json_object_new_boolean(*(const bool *)member);
     case NP_JSON_DIGEST_OR_NULL:
@@ -160,6 +172,18 @@ static int get_integer(const struct np_json_field *field, struct json_object *va
     return 0;
 }
 
+static int get_decimal(const struct np_json_field *field, struct json_object *value, uint64_t *to,
+                       const char *where, struct np_error *err)
+{
+    const char *text = json_object_get_string(value);
+    if (!json_object_is_type(value, json_type_string) || text[0] == '\0' ||
+        text[strspn(text, "0123456789")] != '\0' || (text[0] == '0' && text[1] != '\0'))
+        return refuse(where, field->key, "is no string of decimal digits", err);
+    errno = 0;
+    *to = strtoull(text, NULL, 10);
+    return errno != 0 ? refuse(where, field->key, "is larger than it may be", err) : 0;
+}
+
 static int get_digest(const struct np_json_field *field, struct json_object *value, void *to,
                       const char *where, struct np_error *err)
 {
@@ -196,6 +220,8 @@ static int get_value(const struct np_json_field *field, struct json_object *valu
         return get_uuid(field, value, member, where, err);
     case NP_JSON_INTEGER:
         return get_integer(field, value, member, where, err);
+    case NP_JSON_DECIMAL:
+        return get_decimal(field, value, member, where, err);
     case NP_JSON_BOOLEAN:
         if (!json_object_is_type(value, json_type_boolean))
             return refuse(where, field->key, "is neither true nor false", err);

@@ -16,6 +16,7 @@ enum np_json_kind {
     NP_JSON_UUID,
     NP_JSON_UUID_OR_NULL, /**< nil is null */
     NP_JSON_INTEGER,      /**< unsigned, of size bytes: 2, 4 or 8 */
+    NP_JSON_DECIMAL,      /**< uint64_t as a string of decimal digits: any value, also from 2^53 on */
     NP_JSON_BOOLEAN,
     NP_JSON_DIGEST_OR_NULL, /**< struct np_hash128; the bool at `known` says whether it is null */
     NP_JSON_GROUP,          /**< an object whose members lie in the same struct */

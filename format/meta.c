@@ -53,8 +53,8 @@ static const struct np_json_field source_fields[] = {
 
 static const struct np_json_field image_fields[] = {
     DISK("source", NP_JSON_TEXT, image),
-    DISK("dev", NP_JSON_INTEGER, image_dev),
-    DISK("ino", NP_JSON_INTEGER, image_ino),
+    DISK("dev", NP_JSON_DECIMAL, image_dev),
+    DISK("ino", NP_JSON_DECIMAL, image_ino),
     {.key = NULL},
 };
 

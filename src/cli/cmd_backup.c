@@ -135,6 +135,11 @@ static struct json_object *disk_report(const struct np_backup_disk *disk, const 
     return to;
 }
 
+static bool to_standard_output(const struct arguments *arguments)
+{
+    return arguments->output != NULL && strcmp(arguments->output, "-") == 0;
+}
+
 static int print_json(const struct arguments *arguments, const struct np_backup_result *result,
                       const struct np_error *outcome, struct np_error *err)
 {
@@ -154,7 +159,12 @@ static int print_json(const struct arguments *arguments, const struct np_backup_
     for (size_t i = 0; i < result->disk_count; i++)
         json_object_array_add(disks, disk_report(&result->disks[i], request->codec_text));
     np_report_add(report, "disks", disks);
-    return np_report_print(report, outcome, request->set == NULL ? stderr : stdout, err);
+    if (np_report_print(report, outcome, to_standard_output(arguments) ? stderr : stdout, err) == 0)
+        return 0;
+    if (outcome == NULL && result->point[0] != '\0')
+        np_error_context(err, "point %s is committed in %s, but its report is lost", result->point,
+                         request->set);
+    return -1;
 }
 
 static void print_summary(const struct arguments *arguments, const struct np_backup_result *result)
@@ -212,11 +222,12 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
         np_output_clear_line();
     }
     struct np_error failed = NP_ERROR_INIT;
-    if (arguments.common.json && print_json(&arguments, &result, done < 0 ? err : NULL, &failed) < 0 &&
-        done == 0) {
-        *err = failed;
+    if (arguments.common.json && print_json(&arguments, &result, done < 0 ? err : NULL, &failed) < 0) {
+        if (done == 0)
+            *err = failed;
         return -1;
     }
+    context->told = arguments.common.json && to_standard_output(&arguments);
     int to = arguments.request.set == NULL ? STDERR_FILENO : STDOUT_FILENO;
     if (done < 0 || arguments.common.json)
         return done;

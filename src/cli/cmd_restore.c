@@ -96,7 +96,7 @@ static int print_json(const struct arguments *arguments, const struct np_restore
         json_object_array_add(disks, to);
     }
     for (size_t i = 0; outcome == NULL && i < result->file_count; i++)
-        json_object_array_add(files, json_object_new_string(result->files[i]));
+        json_object_array_add(files, np_report_text(result->files[i]));
     np_report_add(report, "disks", disks);
     np_report_add(report, "files", files);
     return np_report_print(report, outcome, stdout, err);

@@ -13,6 +13,7 @@
 struct np_context {
     struct np_cancel *cancel;
     char command_line[256]; /**< for who meets our lock */
+    bool told; /**< the document on standard error has the error: a line of text would spoil it */
 };
 
 struct np_command {

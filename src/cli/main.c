@@ -2,6 +2,8 @@
 #include "output.h"
 #include "signals.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +17,22 @@ static void print_help(void)
         printf("  %-10s %s\n", (*command)->name, (*command)->summary);
     printf("\nnbdpull COMMAND --help tells a command's options, nbdpull --version the version; the manual is "
            "nbdpull(1).\n");
+}
+
+/*
+ * A standard descriptor that was closed when we started would be given to the next file or socket: a warning
+ * would then be written into a stream, and a stream into libvirt's connection. What stands in its place fails
+ * on use, as the closed one would.
+ */
+static int hold_standard_descriptors(struct np_error *err)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        bool closed = fcntl(fd, F_GETFD) < 0 && errno == EBADF;
+        if (closed && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return np_fail_errno(err, NP_FAILED, errno,
+                                 "descriptor %d is closed, and /dev/null cannot be opened", fd);
+    }
+    return 0;
 }
 
 static void note_command_line(struct np_context *context, int argc, char **argv)
@@ -59,13 +77,15 @@ int main(int argc, char **argv)
     note_command_line(&context, argc, argv);
 
     int status = 0;
-    if (run(&context, argc, argv, &err) < 0) {
-        np_output_clear_line();
-        fprintf(stderr, "nbdpull: %s\n", err.message);
+    if (hold_standard_descriptors(&err) < 0 || run(&context, argc, argv, &err) < 0) {
+        if (!context.told)
+            np_output_error(err.message);
         status = np_error_exit_status(&err);
     }
-    if (fflush(stdout) != 0 && status == 0)
-        status = 1;
+    if (fflush(stdout) != 0 && status == 0) {
+        fprintf(stderr, "nbdpull: standard output: cannot write: %s\n", strerror(errno));
+        status = np_error_exit_status(&(struct np_error){.class = NP_FAILED});
+    }
     fflush(stderr);
     _exit(status);
 }

@@ -76,6 +76,15 @@ static int read_number(const struct np_option *option, const char *text, struct 
     return 0;
 }
 
+/* An unset variable of a script ("-i $DISKS") must not come to mean something else, such as all disks. */
+static int check_value(const struct np_option *option, const char *text, struct np_error *err)
+{
+    if (option->kind == NP_OPTION_FLAG ||
+        text[strspn(text, option->kind == NP_OPTION_TARGETS ? "," : "")] != '\0')
+        return 0;
+    return np_fail(err, NP_USAGE, "option '--%s' needs a value, and '%s' is none", option->name, text);
+}
+
 static int apply(const struct np_option *option, char *text, struct np_error *err)
 {
     switch (option->kind) {
@@ -126,7 +135,7 @@ int np_options_parse(int argc, char **argv, const struct np_option *options, str
         const struct np_option *option = got == '?' || got == ':' ? NULL : find_option(&tables, got);
         if (option == NULL)
             return bad_option(argc, argv, argv[0], got, err);
-        if (apply(option, optarg, err) < 0)
+        if (check_value(option, optarg, err) < 0 || apply(option, optarg, err) < 0)
             return -1;
         if (common->help)
             return 0;

@@ -44,6 +44,23 @@ void np_output_clear_line(void)
     pthread_mutex_unlock(&lock);
 }
 
+/* Names and libvirt's texts may hold line breaks and escape sequences; a message stays one line of text. */
+static void put_line(const char *before, const char *text)
+{
+    fprintf(stderr, "nbdpull: %s", before);
+    for (const char *c = text; *c != '\0'; c++)
+        putc((unsigned char)*c < ' ' || *c == '\177' ? ' ' : *c, stderr);
+    putc('\n', stderr);
+}
+
+void np_output_error(const char *message)
+{
+    pthread_mutex_lock(&lock);
+    clear_line_locked();
+    put_line("", message);
+    pthread_mutex_unlock(&lock);
+}
+
 static void print_log(void *ctx, enum np_log_level level, const char *line)
 {
     (void)ctx;
@@ -51,7 +68,7 @@ static void print_log(void *ctx, enum np_log_level level, const char *line)
         return;
     pthread_mutex_lock(&lock);
     clear_line_locked();
-    fprintf(stderr, "nbdpull: %s%s\n", level == NP_LOG_WARNING ? "warning: " : "", line);
+    put_line(level == NP_LOG_WARNING ? "warning: " : "", line);
     pthread_mutex_unlock(&lock);
 }
 

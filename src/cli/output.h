@@ -15,6 +15,9 @@ const char *np_output_size(uint64_t bytes, char text[NP_SIZE_TEXT]);
 /** Send log lines to standard error: warnings always, information unless quiet, steps when verbose. */
 void np_output_log(bool quiet, bool verbose);
 
+/** The message of a failure on standard error, in one line whatever it holds. */
+void np_output_error(const char *message);
+
 /** A hook that draws one line on a terminal; one that does nothing when standard error is none, or quiet. */
 struct np_progress_hook np_output_progress(bool quiet);
 

@@ -1,6 +1,10 @@
 #include "report.h"
 
+#include "nbdpull/bytes.h"
+#include "nbdpull/cleanup.h"
+
 #include <errno.h>
+#include <string.h>
 
 #define STYLE (JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE)
 
@@ -17,10 +21,54 @@ void np_report_add(struct json_object *object, const char *key, struct json_obje
     json_object_object_add(object, key, value);
 }
 
+/* Bytes of the UTF-8 character at text, or 0 when none begins there. Source: RFC 3629, section 4. */
+static size_t character_length(const unsigned char *text)
+{
+    static const struct {
+        unsigned char first, last, second_first, second_last;
+        size_t length;
+    } rows[] = {
+        {0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
+    };
+    size_t i = 0;
+    while (i < NP_ARRAY_SIZE(rows) && (text[0] < rows[i].first || text[0] > rows[i].last))
+        i++;
+    if (i == NP_ARRAY_SIZE(rows))
+        return 0;
+    if (rows[i].length > 1 && (text[1] < rows[i].second_first || text[1] > rows[i].second_last))
+        return 0;
+    for (size_t at = 2; at < rows[i].length; at++)
+        if (text[at] < 0x80 || text[at] > 0xbf)
+            return 0;
+    return rows[i].length;
+}
+
+/* A path may hold any byte, and a text cut short may end inside a character; JSON is UTF-8. */
+struct json_object *np_report_text(const char *value)
+{
+    static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
+    NP_AUTO_FREE char *text = malloc(3 * strlen(value) + 1);
+    if (text == NULL)
+        return NULL;
+    size_t used = 0;
+    while (*value != '\0') {
+        size_t length = character_length((const unsigned char *)value);
+        const char *from = length > 0 ? value : replacement;
+        size_t size = length > 0 ? length : 3;
+        memcpy(text + used, from, size);
+        used += size;
+        value += length > 0 ? length : 1;
+    }
+    text[used] = '\0';
+    return json_object_new_string(text);
+}
+
 void np_report_string(struct json_object *object, const char *key, const char *value)
 {
     bool none = value == NULL || value[0] == '\0';
-    np_report_add(object, key, none ? NULL : json_object_new_string(value));
+    np_report_add(object, key, none ? NULL : np_report_text(value));
 }
 
 void np_report_size(struct json_object *object, const char *key, uint64_t value)

@@ -14,6 +14,9 @@
 /** {"command": ..., "version": ...}; owned, NULL when out of memory (json-c then ignores what is added). */
 struct json_object *np_report_new(const char *command);
 
+/** A string of valid UTF-8 out of any bytes: what is none becomes U+FFFD. Owned; NULL when out of memory. */
+struct json_object *np_report_text(const char *value);
+
 void np_report_string(struct json_object *object, const char *key, const char *value); /**< NULL, "": null */
 void np_report_size(struct json_object *object, const char *key, uint64_t value);
 void np_report_seconds(struct json_object *object, const char *key, double value);

@@ -29,7 +29,7 @@ struct part {
     uint64_t was; /* position in the stream it comes from */
 };
 
-#define PARTS_MAX 256
+#define PARTS_MAX 1200
 
 struct parts {
     struct np_meta *meta;
@@ -245,8 +245,15 @@ static inline void fix_index(const struct parts *parts, struct part *part, uint6
         np_put_le64(table + 8, last_index);
     if (leaf && (fix & FIX_LEAF_LINKS) && !(fix & FIX_LEAVES)) /* else its entries are new already */
         fix_leaf_links(parts, part);
-    for (unsigned i = 0; !leaf && (fix & FIX_NODES) && i < np_get_le16(table + 2); i++)
-        fix_child(parts, table + NP_INDEX_HEAD_SIZE + (size_t)i * NP_INDEX_CHILD_SIZE);
+    if (leaf || !(fix & FIX_NODES))
+        return;
+    uint8_t *last = table;
+    for (unsigned i = 0; i < np_get_le16(table + 2); i++) {
+        last = table + NP_INDEX_HEAD_SIZE + (size_t)i * NP_INDEX_CHILD_SIZE;
+        fix_child(parts, last);
+    }
+    part->header.offset = np_get_le64(table + NP_INDEX_HEAD_SIZE + 16);
+    part->header.length = np_get_le64(last + 24) - part->header.offset;
 }
 
 static inline void fix_dir(const struct parts *parts, struct part *part, uint64_t last_index)

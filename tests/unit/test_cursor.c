@@ -12,6 +12,22 @@ static void refused(struct memory memory, const char *why)
     free(memory.bytes);
 }
 
+struct found {
+    size_t pos;
+    struct np_record_header header;
+};
+
+static struct found index_of(const struct memory *memory, size_t nth)
+{
+    struct np_error err = NP_ERROR_INIT;
+    struct found found;
+    for (found.pos = 0;; found.pos += np_record_size(&found.header)) {
+        ok(np_record_decode(memory->bytes + found.pos, "sample", found.pos, &found.header, &err));
+        if (found.header.type == NP_RECORD_INDEX && nth-- == 0)
+            return found;
+    }
+}
+
 /* ---- cursors ---- */
 
 static bool is_hash_of(const uint8_t *hash, uint64_t i)
@@ -165,28 +181,41 @@ static void test_cursor__two_leaves_may_share_a_window(void **state)
     free(memory.bytes);
 }
 
+static void test_cursor__after_an_error_only_seeking_helps(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct guest guest;
+    struct memory memory = many_records(&guest, 1030, 16);
+    struct np_stream *stream = opened(&memory);
+    struct np_cursor *cursor = NULL;
+    struct np_entry entry;
+    size_t second_leaf = index_of(&memory, 1).pos;
+    int status;
+    memory.bytes[second_leaf + NP_RECORD_HEADER_SIZE + 100] ^= 1;
+    ok(np_cursor_open(stream, 0, true, &cursor, &err));
+    while ((status = np_cursor_next(cursor, &entry, &err)) == 1)
+        ;
+    assert_int_equal(status, -1);
+    assert_int_equal(err.class, NP_DAMAGED);
+    assert_string_equal(err.disk, "vda");
+    fails(NP_FAILED, np_cursor_next(cursor, &entry, &err));
+    ok(np_cursor_seek(cursor, 0, &err));
+    assert_int_equal(np_cursor_next(cursor, &entry, &err), 1);
+    fails(NP_DAMAGED, np_cursor_seek(cursor, UINT64_C(3) * 1029 * SAMPLE_CHUNK, &err));
+    fails(NP_FAILED, np_cursor_next(cursor, &entry, &err));
+    np_cursor_close(cursor);
+    np_stream_close(stream);
+    guest_free(&guest);
+    free(memory.bytes);
+}
+
 /* ---- hostile trees ---- */
 
 /* A tree of two levels: an increment of 1030 records; the root is the third INDEX. */
 static struct memory two_levels(struct guest *guest)
 {
     return many_records(guest, 1030, 16);
-}
-
-struct found {
-    size_t pos;
-    struct np_record_header header;
-};
-
-static struct found index_of(const struct memory *memory, size_t nth)
-{
-    struct np_error err = NP_ERROR_INIT;
-    struct found found;
-    for (found.pos = 0;; found.pos += np_record_size(&found.header)) {
-        ok(np_record_decode(memory->bytes + found.pos, "sample", found.pos, &found.header, &err));
-        if (found.header.type == NP_RECORD_INDEX && nth-- == 0)
-            return found;
-    }
 }
 
 /* After a change of its table: sums of the node, and of DIR's root, which it is; END's sums do not matter
@@ -334,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_cursor__a_cursor_seeks_to_what_covers_or_follows),
         cmocka_unit_test(test_cursor__seeking_reads_one_node_a_level_and_no_more),
         cmocka_unit_test(test_cursor__two_leaves_may_share_a_window),
+        cmocka_unit_test(test_cursor__after_an_error_only_seeking_helps),
         cmocka_unit_test(test_cursor__resealing_alone_changes_nothing),
         cmocka_unit_test(test_cursor__a_node_that_names_itself_is_refused),
         cmocka_unit_test(test_cursor__the_same_child_twice_is_refused),

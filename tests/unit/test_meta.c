@@ -48,7 +48,7 @@ static struct np_meta *sample(void)
     struct np_meta_disk *inc = &meta->disks[1];
     strcpy(inc->image, "/images/b.qcow2");
     inc->image_dev = 64769;
-    inc->image_ino = (UINT64_C(1) << 53) - 1;
+    inc->image_ino = UINT64_MAX;
     inc->logical_block = inc->physical_block = 512;
     strcpy(inc->checkpoint, "nbdpull-x-0002-00c0ffee");
     strcpy(inc->base_checkpoint, "nbdpull-x-0001-deadbeef");
@@ -152,22 +152,22 @@ static void test_meta__golden_text(void **state)
     meta->made_from_count = 0;
     char *text = text_of(meta);
     assert_string_equal(
-        text,
-        "{\"format\":1,\"requires\":[],\"sum\":\"xxh3\",\"hash\":\"xxh3-128\","
-        "\"stream\":\"11111111-1111-1111-1111-111111111111\","
-        "\"set\":\"14141414-1414-1414-1414-141414141414\",\"created\":\"2026-11-20T03:00:00Z\","
-        "\"tool\":\"t\",\"codec_lib\":\"c\","
-        "\"domain\":{\"name\":\"g/h\",\"uuid\":\"12121212-1212-1212-1212-121212121212\"},"
-        "\"point\":{\"id\":null,\"uuid\":\"13131313-1313-1313-1313-131313131313\",\"level\":\"full\","
-        "\"checkpoint\":null,\"quiesced\":false,\"disks\":[{\"target\":\"vda\","
-        "\"state\":\"20202020-2020-2020-2020-202020202020\","
-        "\"stream\":\"11111111-1111-1111-1111-111111111111\",\"why\":\"\"}]},"
-        "\"disks\":[{\"id\":0,\"target\":\"vda\",\"size\":1000000512,\"chunk\":1048576,"
-        "\"granule\":65536,\"logical_block\":0,\"physical_block\":0,\"source\":{\"format\":\"qcow2\"},"
-        "\"image\":{\"source\":\"\",\"dev\":0,\"ino\":0},\"level\":\"full\",\"how\":\"all\",\"why\":\"\","
-        "\"checkpoint\":null,\"base_checkpoint\":null,\"base_point\":null,"
-        "\"state\":\"20202020-2020-2020-2020-202020202020\","
-        "\"base\":{\"state\":\"31313131-3131-3131-3131-313131313131\",\"size\":0,\"digest\":null}}]}");
+        text, "{\"format\":1,\"requires\":[],\"sum\":\"xxh3\",\"hash\":\"xxh3-128\","
+              "\"stream\":\"11111111-1111-1111-1111-111111111111\","
+              "\"set\":\"14141414-1414-1414-1414-141414141414\",\"created\":\"2026-11-20T03:00:00Z\","
+              "\"tool\":\"t\",\"codec_lib\":\"c\","
+              "\"domain\":{\"name\":\"g/h\",\"uuid\":\"12121212-1212-1212-1212-121212121212\"},"
+              "\"point\":{\"id\":null,\"uuid\":\"13131313-1313-1313-1313-131313131313\",\"level\":\"full\","
+              "\"checkpoint\":null,\"quiesced\":false,\"disks\":[{\"target\":\"vda\","
+              "\"state\":\"20202020-2020-2020-2020-202020202020\","
+              "\"stream\":\"11111111-1111-1111-1111-111111111111\",\"why\":\"\"}]},"
+              "\"disks\":[{\"id\":0,\"target\":\"vda\",\"size\":1000000512,\"chunk\":1048576,"
+              "\"granule\":65536,\"logical_block\":0,\"physical_block\":0,\"source\":{\"format\":\"qcow2\"},"
+              "\"image\":{\"source\":\"\",\"dev\":\"0\",\"ino\":\"0\"},\"level\":\"full\",\"how\":\"all\","
+              "\"why\":\"\","
+              "\"checkpoint\":null,\"base_checkpoint\":null,\"base_point\":null,"
+              "\"state\":\"20202020-2020-2020-2020-202020202020\","
+              "\"base\":{\"state\":\"31313131-3131-3131-3131-313131313131\",\"size\":0,\"digest\":null}}]}");
     free(text);
     np_meta_free(meta);
 }
@@ -238,6 +238,10 @@ static void test_meta__what_it_requires_is_refused_by_name(void **state)
     refuses(NP_FAILED, "\"xxh3-128\"", "\"blake3\"");
     refuses(NP_DAMAGED, "\"requires\":[]", "\"requires\":[1]");
     refuses(NP_DAMAGED, "\"requires\":[],", "");
+    refuses(NP_DAMAGED, "\"format\":1", "\"format\":\"1\"");
+    refuses(NP_DAMAGED, "\"format\":1,", "");
+    refuses(NP_DAMAGED, "\"sum\":\"xxh3\"", "\"sum\":null");
+    refuses(NP_FAILED, "\"sum\":\"xxh3\"", "\"sum\":\"xxh4\"");
 }
 
 static void test_meta__duplicate_keys_are_refused(void **state)
@@ -280,6 +284,22 @@ static void test_meta__numbers_are_plain_integers_below_2_to_the_53(void **state
     accepts("\"size\":1000000512,", "\"size\":0,");
 }
 
+static void test_meta__device_and_inode_are_any_64_bit_number(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"0",      "\"\"",    "\"-1\"",
+                                      "\"+1\"", "\" 1\"",  "\"1 \"",
+                                      "\"01\"", "\"0x1\"", "\"18446744073709551616\"",
+                                      "null"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char with[64];
+        snprintf(with, sizeof(with), "\"ino\":%s", bad[i]);
+        refuses(NP_DAMAGED, "\"ino\":\"18446744073709551615\"", with);
+    }
+    accepts("\"ino\":\"18446744073709551615\"", "\"ino\":\"9007199254740992\"");
+    accepts("\"dev\":\"64769\"", "\"dev\":\"0\"");
+}
+
 static void test_meta__nesting_deeper_than_8_is_refused(void **state)
 {
     (void)state;
@@ -298,7 +318,33 @@ static void test_meta__text_beyond_1_mib_is_refused(void **state)
     text[size - 1] = '}';
     struct np_meta *meta = NULL;
     fails(NP_DAMAGED, np_meta_parse(text, size, "a.nbp", &meta, &err));
+    assert_non_null(strstr(err.message, "more than 1 MiB"));
+    fails(NP_DAMAGED, np_meta_parse(text, size - 1, "a.nbp", &meta, &err));
+    assert_null(strstr(err.message, "more than 1 MiB"));
     free(text);
+}
+
+static void test_meta__keys_are_short_words_and_not_too_many(void **state)
+{
+    (void)state;
+    char keys[64 * 1024], *at = keys;
+    accepts("\"format\":1",
+            "\"format\":1,\"a234567890123456789012345678901234567890123456789012345678901234\":1");
+    refuses(NP_DAMAGED, "\"format\":1",
+            "\"format\":1,\"a2345678901234567890123456789012345678901234567890123456789012345\":1");
+    refuses(NP_DAMAGED, "\"format\":1", "\"format\":1,\"\":1");
+    refuses(NP_DAMAGED, "\"format\":1", "\"format\":1,\"A\":1");
+    for (int count = 256; count <= 257; count++) {
+        at = keys;
+        at += snprintf(at, 64, "\"format\":1,\"a\":{");
+        for (int i = 0; i < count; i++)
+            at += snprintf(at, 64, "%s\"k%d\":0", i > 0 ? "," : "", i);
+        snprintf(at, 64, "}");
+        if (count == 256)
+            accepts("\"format\":1", keys);
+        else
+            refuses(NP_DAMAGED, "\"format\":1", keys);
+    }
 }
 
 static void test_meta__text_cut_anywhere_is_refused(void **state)
@@ -349,6 +395,9 @@ static void test_meta__broken_utf8_is_refused(void **state)
                                       "\\ud800",
                                       "\\udc00",
                                       "\\ud800\\u0041",
+                                      "\\udc00\\udc00",
+                                      "\\ud800\\ue000",
+                                      "\\ud800\\ud800",
                                       "\\u0000",
                                       "\\u12",
                                       "\\x41",
@@ -359,7 +408,7 @@ static void test_meta__broken_utf8_is_refused(void **state)
         snprintf(with, sizeof(with), "\"name\":\"%s", bad[i]);
         refuses(NP_DAMAGED, "\"name\":\"", with);
     }
-    accepts("\"name\":\"", "\"name\":\"\xf0\x9f\x98\x80\\ud83d\\ude00\\u00e9");
+    accepts("\"name\":\"", "\"name\":\"\xf0\x9f\x98\x80\\ud83d\\ude00\\u00e9\\ue000\\uffff");
 }
 
 static void test_meta__missing_or_wrong_types_are_refused(void **state)
@@ -409,6 +458,8 @@ static void test_meta__disks_must_agree_with_the_points_list(void **state)
     refuses(NP_DAMAGED, "{\"target\":\"vdb\",\"state\":\"21", "{\"target\":\"vdb\",\"state\":\"22");
     refuses(NP_DAMAGED, "{\"target\":\"vdb\"", "{\"target\":\"vdc\"");
     refuses(NP_DAMAGED, "\"stream\":\"11111111", "\"stream\":\"11111112");
+    refuses(NP_DAMAGED, "{\"target\":\"sda\",\"state\":null,\"stream\":null",
+            "{\"target\":\"sda\",\"state\":null,\"stream\":\"11111111-1111-1111-1111-111111111111\"");
 }
 
 static void test_meta__a_state_that_builds_on_itself_is_refused(void **state)
@@ -429,10 +480,46 @@ static void test_meta__what_no_reader_takes_is_not_written(void **state)
     strcpy(meta->domain_name, "\xff");
     fails(NP_FAILED, np_meta_format(meta, &text, &err));
     strcpy(meta->domain_name, "fine");
-    meta->disks[0].image_ino = UINT64_MAX;
+    meta->disks[0].geometry.size = UINT64_MAX;
     fails(NP_FAILED, np_meta_format(meta, &text, &err));
+    meta->disks[0].image_ino = 0;
+    meta->disks[1].state = meta->point_disks[1].state = meta->disks[0].state;
+    fails(NP_FAILED, np_meta_format(meta, &text, &err));
+    assert_non_null(strstr(err.message, "the same state"));
+    meta->disk_count = 0;
+    fails(NP_FAILED, np_meta_format(meta, &text, &err));
+    assert_non_null(strstr(err.message, "it describes no disk"));
     assert_null(text);
     np_meta_free(meta);
+}
+
+static void test_meta__lists_are_bounded_lists(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    refuses(NP_DAMAGED, "\"disks\":[{\"id\":0", "\"disks\":{},\"x\":[{\"id\":0");
+    refuses(NP_DAMAGED, "\"format\":1", "\"format\":1,\"made_from\":[null]");
+    refuses(NP_DAMAGED, "\"format\":1", "\"format\":1,\"made_from\":null");
+    for (size_t count = 1024; count <= 1025; count++) {
+        struct np_meta *few = sample(), *meta = np_meta_new(2, count, &err);
+        char *text = NULL;
+        assert_non_null(meta);
+        memcpy(meta->disks, few->disks, 2 * sizeof(*few->disks));
+        memcpy(meta->point_disks, few->point_disks, 2 * sizeof(*few->point_disks));
+        for (size_t i = 2; i < count; i++)
+            snprintf(meta->point_disks[i].target, sizeof(meta->point_disks[i].target), "sd%zu", i);
+        meta->stream = few->stream;
+        meta->domain = few->domain;
+        meta->point = few->point;
+        strcpy(meta->created, few->created);
+        if (count == 1024)
+            ok(np_meta_format(meta, &text, &err));
+        else
+            fails(NP_FAILED, np_meta_format(meta, &text, &err));
+        free(text);
+        np_meta_free(few);
+        np_meta_free(meta);
+    }
 }
 
 int main(void)
@@ -447,8 +534,10 @@ int main(void)
         cmocka_unit_test(test_meta__what_it_requires_is_refused_by_name),
         cmocka_unit_test(test_meta__duplicate_keys_are_refused),
         cmocka_unit_test(test_meta__numbers_are_plain_integers_below_2_to_the_53),
+        cmocka_unit_test(test_meta__device_and_inode_are_any_64_bit_number),
         cmocka_unit_test(test_meta__nesting_deeper_than_8_is_refused),
         cmocka_unit_test(test_meta__text_beyond_1_mib_is_refused),
+        cmocka_unit_test(test_meta__keys_are_short_words_and_not_too_many),
         cmocka_unit_test(test_meta__text_cut_anywhere_is_refused),
         cmocka_unit_test(test_meta__nothing_may_follow_the_document),
         cmocka_unit_test(test_meta__broken_utf8_is_refused),
@@ -459,6 +548,7 @@ int main(void)
         cmocka_unit_test(test_meta__disks_must_agree_with_the_points_list),
         cmocka_unit_test(test_meta__a_state_that_builds_on_itself_is_refused),
         cmocka_unit_test(test_meta__what_no_reader_takes_is_not_written),
+        cmocka_unit_test(test_meta__lists_are_bounded_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

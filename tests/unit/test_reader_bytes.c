@@ -141,6 +141,34 @@ static void test_reader__data_are_given_once_and_only_into_enough_room(void **st
     free(memory.bytes);
 }
 
+static void test_reader__bad_data_are_not_given_a_second_time(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct guest guest = two_disks();
+    struct memory memory = write_guest(&guest, 1);
+    struct parts *parts = cut_up(&memory);
+    const struct part *part = &parts->list[part_of(parts, NP_RECORD_DATA, 0)];
+    memory.bytes[part->was + NP_RECORD_HEADER_SIZE + part->header.table_len] ^= 1;
+    struct pipe pipe = {.bytes = memory.bytes, .size = memory.size, .step = SIZE_MAX};
+    struct np_input input = {.read = pipe_read, .ctx = &pipe};
+    struct np_reader *reader = NULL;
+    struct np_record record;
+    static uint8_t data[NP_CHUNK_MIN];
+    ok(np_reader_new(&input, "sample", &reader, &err));
+    do
+        assert_int_equal(np_reader_next(reader, &record, &err), 1);
+    while (record.header.type != NP_RECORD_DATA);
+    fails(NP_DAMAGED, np_reader_data(reader, data, sizeof(data), &err));
+    size_t consumed = pipe.at;
+    fails(NP_FAILED, np_reader_data(reader, data, sizeof(data), &err));
+    assert_int_equal(pipe.at, consumed);
+    np_reader_free(reader);
+    parts_free(parts);
+    guest_free(&guest);
+    free(memory.bytes);
+}
+
 /* ---- whole records in the wrong place, each with right sums of its own ---- */
 
 static void append_record(struct memory *memory, const struct memory *from, const struct part *part)
@@ -222,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_reader__a_failing_input_is_no_damage),
         cmocka_unit_test(test_reader__after_an_error_nothing_is_given),
         cmocka_unit_test(test_reader__data_are_given_once_and_only_into_enough_room),
+        cmocka_unit_test(test_reader__bad_data_are_not_given_a_second_time),
         cmocka_unit_test(test_reader__records_dropped_doubled_or_exchanged_are_refused),
         cmocka_unit_test(test_reader__records_of_another_attempt_are_refused),
     };

@@ -220,6 +220,10 @@ static void test_reader__a_stream_begins_with_meta(void **state)
     part_remove(parts, 0);
     parts_refused(parts, FIX_SUMS, "a stream begins with a META");
     parts = parts_of(two_disks());
+    while (parts->list[0].header.data_len > 0 || parts->list[0].header.type == NP_RECORD_META)
+        part_remove(parts, 0);
+    parts_refused(parts, FIX_SUMS, "a stream begins with a META");
+    parts = parts_of(two_disks());
     free(parts->list[0].data);
     parts->list[0].data = copy_of("{}", 2);
     parts->list[0].header.data_len = 2;
@@ -243,6 +247,17 @@ static void test_reader__the_second_meta_must_be_the_first(void **state)
     char *text = (char *)parts->list[part_of(parts, NP_RECORD_META, 1)].table;
     text[strlen("{\"format\":1,\"requires\":[],\"sum\":\"xxh3\",\"hash\":\"xxh3-128\",\"stream\":\"1")] = '2';
     parts_refused(parts, FIX_LINKS, "it is not the META that the stream begins with");
+
+    for (int longer = -1; longer <= 1; longer += 2) {
+        parts = parts_of(two_disks());
+        struct part *second = &parts->list[part_of(parts, NP_RECORD_META, 1)];
+        second->header.table_len += (uint32_t)longer;
+        second->table = realloc(second->table, second->header.table_len);
+        second->table[second->header.table_len - 1] = '}';
+        if (longer < 0)
+            second->table[second->header.table_len - 1] = parts->list[0].table[second->header.table_len - 1];
+        parts_refused(parts, FIX_LINKS, "it is not the META that the stream begins with");
+    }
 }
 
 static void replace_results(struct parts *parts, const char *text)
@@ -253,24 +268,41 @@ static void replace_results(struct parts *parts, const char *text)
     part->header.data_len = (uint32_t)strlen(text);
 }
 
+/* Replace a piece of the results, which must be there. */
+static void results_refused(const char *what, const char *with)
+{
+    struct parts *parts = parts_of(two_disks());
+    struct part *meta = &parts->list[part_of(parts, NP_RECORD_META, 1)];
+    char *text = NULL, *changed = NULL;
+    assert_true(asprintf(&text, "%.*s", (int)meta->header.data_len, (char *)meta->data) > 0);
+    char *at = strstr(text, what);
+    assert_non_null(at);
+    assert_true(asprintf(&changed, "%.*s%s%s", (int)(at - text), text, with, at + strlen(what)) > 0);
+    replace_results(parts, changed);
+    free(text);
+    free(changed);
+    parts_refused(parts, FIX_LINKS, "results");
+}
+
 static void test_reader__results_must_agree(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"", "{}", "{\"disks\":[],\"blobs\":2}", "[]"};
+    static const char *const wrong[] = {"", "{}", "{\"disks\":[],\"blobs\":2}", "[]",
+                                        "{\"disks\":{},\"blobs\":2}"};
     for (size_t i = 0; i < NP_ARRAY_SIZE(wrong); i++) {
         struct parts *parts = parts_of(two_disks());
         replace_results(parts, wrong[i]);
         parts_refused(parts, FIX_LINKS, "results");
     }
-    struct parts *parts = parts_of(two_disks());
-    struct part *meta = &parts->list[part_of(parts, NP_RECORD_META, 1)];
-    char *text = calloc(1, meta->header.data_len + 1);
-    memcpy(text, meta->data, meta->header.data_len);
-    char *digits = strstr(text, "\"data_bytes\":") + strlen("\"data_bytes\":");
-    *digits = *digits == '9' ? '8' : '9';
-    replace_results(parts, text);
-    free(text);
-    parts_refused(parts, FIX_LINKS, "results: disk vda: they disagree with the stream");
+    results_refused("\"data_bytes\":", "\"data_bytes\":1");
+    results_refused("\"records\":", "\"records\":1");
+    results_refused("\"id\":2", "\"id\":1");
+    results_refused("\"blobs\":2", "\"blobs\":3");
+    results_refused("\"blobs\":2", "\"blobs\":\"2\"");
+    results_refused(",\"blobs\":2", "");
+    results_refused("\"disks\":[", "\"disks\":[{},");
+    results_refused("],\"blobs\"", ",{}],\"blobs\"");
+    results_refused("\"digest\":\"", "\"digest\":null,\"x\":\"");
 }
 
 int main(void)

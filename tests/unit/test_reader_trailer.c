@@ -68,7 +68,28 @@ static void test_reader__dir_lists_all_blobs(void **state)
     parts = parts_of(two_disks());
     dir = &parts->list[part_of(parts, NP_RECORD_DIR, 0)];
     dir->table[dir->header.table_len - NP_PLACE_SIZE + 8] ^= 1;
-    parts_refused(parts, FIX_SUMS, "elsewhere");
+    parts_refused(parts, FIX_END, "it says that the file empty is elsewhere");
+}
+
+static void test_reader__dir_lists_all_disks(void **state)
+{
+    (void)state;
+    struct parts *parts = parts_of(two_disks());
+    struct part *dir = &parts->list[part_of(parts, NP_RECORD_DIR, 0)];
+    uint8_t *second = dir->table + NP_DIR_HEAD_SIZE + NP_DIR_DISK_SIZE;
+    dir->header.table_len -= NP_DIR_DISK_SIZE;
+    memmove(second, second + NP_DIR_DISK_SIZE, 2 * NP_PLACE_SIZE);
+    np_put_le32(dir->table, 1);
+    parts_refused(parts, FIX_END, "it does not list the disks of META");
+}
+
+static void test_reader__dir_names_the_last_index(void **state)
+{
+    (void)state;
+    struct parts *parts = parts_of(two_disks());
+    uint64_t other = parts->list[part_of(parts, NP_RECORD_BLOB, 0)].was;
+    np_put_le64(parts->list[part_of(parts, NP_RECORD_DIR, 0)].table + 8, other);
+    parts_refused(parts, FIX_END, "it names another INDEX as the last");
 }
 
 static void test_reader__end_must_agree(void **state)
@@ -187,6 +208,15 @@ static void test_reader__parts_of_a_blob_stand_together(void **state)
     part_insert(parts, blob + 1, &optional);
     refused(put_together(parts, FIX_ALL), "parts of a file are missing before it");
     part_remove(parts, blob + 1);
+    parts->list[blob + 1].table[0] ^= 2; /* total */
+    refused(put_together(parts, FIX_ALL), "it is not the next part");
+    parts->list[blob + 1].table[0] ^= 2;
+    parts->list[blob + 1].table[9] ^= 1; /* sum */
+    refused(put_together(parts, FIX_ALL), "it is not the next part");
+    parts->list[blob + 1].table[9] ^= 1;
+    parts->list[blob + 1].table[30] ^= 1; /* name */
+    refused(put_together(parts, FIX_ALL), "it is not the next part");
+    parts->list[blob + 1].table[30] ^= 1;
     parts->list[blob + 1].header.offset = 4;
     refused(put_together(parts, FIX_ALL), "it is not the next part");
     part_remove(parts, blob + 1);
@@ -215,12 +245,37 @@ static void test_reader__names_of_blobs_are_unique(void **state)
     parts_refused(parts, FIX_ALL, "a second file domain.xml");
 }
 
+static void test_reader__a_stream_has_at_most_1024_files(void **state)
+{
+    (void)state;
+    for (unsigned count = 1024; count <= 1025; count++) {
+        struct parts *parts = parts_of(two_disks());
+        size_t blob = part_of(parts, NP_RECORD_BLOB, 0);
+        for (unsigned i = 2; i < count; i++) {
+            struct part *part = part_insert(parts, blob, &parts->list[blob]);
+            memset(part->table + 26, 'a' + (int)(i / 676), 1); /* domain.xml becomes another name */
+            part->table[27] = (uint8_t)('a' + i / 26 % 26);
+            part->table[28] = (uint8_t)('a' + i % 26);
+        }
+        struct np_error err = NP_ERROR_INIT;
+        struct memory memory = put_together(parts, FIX_ALL);
+        fails(NP_DAMAGED, read_all(&memory, &err));
+        const char *why = count == 1024 ? "it lists 2 files where there are 1024" : "more than 1024 files";
+        if (strstr(err.message, why) == NULL)
+            fail_msg("%s", err.message);
+        free(memory.bytes);
+        parts_free(parts);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reader__dir_must_agree_with_what_was_counted),
         cmocka_unit_test(test_reader__a_full_has_its_digest),
         cmocka_unit_test(test_reader__dir_lists_all_blobs),
+        cmocka_unit_test(test_reader__dir_lists_all_disks),
+        cmocka_unit_test(test_reader__dir_names_the_last_index),
         cmocka_unit_test(test_reader__end_must_agree),
         cmocka_unit_test(test_reader__ends_length_count_and_digest_must_agree),
         cmocka_unit_test(test_reader__an_index_that_says_otherwise_is_refused),
@@ -229,6 +284,7 @@ int main(void)
         cmocka_unit_test(test_reader__parts_of_a_blob_stand_together),
         cmocka_unit_test(test_reader__a_blob_with_another_content_is_refused),
         cmocka_unit_test(test_reader__names_of_blobs_are_unique),
+        cmocka_unit_test(test_reader__a_stream_has_at_most_1024_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -270,6 +270,86 @@ static void test_stream__parts_of_a_blob_must_follow_one_another(void **state)
     free(nvram);
 }
 
+/* The nvram blob of the sample after a change to it must be refused for this reason. */
+static void nvram_refused(void (*change)(struct parts *parts, size_t first), unsigned fix, const char *why)
+{
+    struct np_error err = NP_ERROR_INIT;
+    size_t nvram_size = (2 << 20) + 3, size;
+    uint8_t *nvram = malloc(nvram_size);
+    struct guest guest;
+    struct memory memory = with_nvram(&guest, nvram, nvram_size);
+    struct parts *parts = cut_up(&memory);
+    free(memory.bytes);
+    change(parts, part_of(parts, NP_RECORD_BLOB, 1));
+    memory = put_together(parts, fix);
+    struct np_stream *stream = opened(&memory);
+    void *bytes;
+    fails(NP_DAMAGED, np_stream_blob(stream, "nvram", SIZE_MAX, &bytes, &size, &err));
+    assert_null(bytes);
+    if (strstr(err.message, why) == NULL)
+        fail_msg("\"%s\" does not say \"%s\"", err.message, why);
+    np_stream_close(stream);
+    free(memory.bytes);
+    parts_free(parts);
+    guest_free(&guest);
+    free(nvram);
+}
+
+static void change_content(struct parts *parts, size_t first)
+{
+    parts->list[first + 1].data[77] ^= 1;
+}
+
+static void change_name_of_second(struct parts *parts, size_t first)
+{
+    parts->list[first + 1].table[26] = 'm';
+}
+
+static void change_total_of_second(struct parts *parts, size_t first)
+{
+    parts->list[first + 1].table[0] ^= 4;
+}
+
+static void change_sum_of_second(struct parts *parts, size_t first)
+{
+    parts->list[first + 1].table[8] ^= 1;
+}
+
+static void change_total_of_all(struct parts *parts, size_t first)
+{
+    for (size_t i = 0; i < 3; i++)
+        np_put_le64(parts->list[first + i].table, UINT64_C(1) << 50);
+}
+
+static void *dir_place(struct parts *parts)
+{
+    return parts->list[part_of(parts, NP_RECORD_DIR, 0)].table + np_trailer_dir_size(1, 1);
+}
+
+static void change_place(struct parts *parts, size_t first)
+{
+    (void)first;
+    ((uint8_t *)dir_place(parts))[8] ^= 1;
+}
+
+static void name_second_part(struct parts *parts, size_t first)
+{
+    struct np_place place = {.pos = parts->list[first + 1].was};
+    np_place_put(dir_place(parts), &place); /* FIX_DIR makes the rest right */
+}
+
+static void test_stream__a_blob_must_be_what_dir_and_its_parts_say(void **state)
+{
+    (void)state;
+    nvram_refused(change_content, FIX_LINKS, "the file nvram has another checksum than it must");
+    nvram_refused(change_name_of_second, FIX_LINKS, "it is not the next part of nvram");
+    nvram_refused(change_total_of_second, FIX_LINKS, "it is not the next part of nvram");
+    nvram_refused(change_sum_of_second, FIX_LINKS, "it is not the next part of nvram");
+    nvram_refused(change_total_of_all, FIX_LINKS, "more than the");
+    nvram_refused(change_place, FIX_END, "DIR names another record at this place");
+    nvram_refused(name_second_part, FIX_LINKS, "DIR names another record at this place");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_stream__an_empty_blob_is_there),
         cmocka_unit_test(test_stream__a_damaged_blob_is_no_reason_to_lose_the_disks),
         cmocka_unit_test(test_stream__parts_of_a_blob_must_follow_one_another),
+        cmocka_unit_test(test_stream__a_blob_must_be_what_dir_and_its_parts_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -162,6 +162,10 @@ static void test_stream__metas_must_agree(void **state)
     parts_refused(parts, FIX_LINKS, "it is not the META that the stream ends with");
 
     parts = parts_of(two_disks());
+    parts->list[0].header.table_len--; /* a beginning of it is not it */
+    parts_refused(parts, FIX_LINKS, "it is not the META that the stream ends with");
+
+    parts = parts_of(two_disks());
     parts->list[0].header.data_len = 2;
     parts->list[0].data = realloc(parts->list[0].data, 2);
     memcpy(parts->list[0].data, "{}", 2);
@@ -205,6 +209,95 @@ static void test_stream__dir_must_be_that_of_meta(void **state)
     parts_refused(parts, FIX_END, "the index covers more than the disk");
 }
 
+static void test_stream__dir_must_list_all_disks(void **state)
+{
+    (void)state;
+    struct parts *parts = parts_of(two_disks());
+    struct part *dir = &parts->list[part_of(parts, NP_RECORD_DIR, 0)];
+    uint8_t *second = dir->table + NP_DIR_HEAD_SIZE + NP_DIR_DISK_SIZE;
+    dir->header.table_len -= NP_DIR_DISK_SIZE;
+    memmove(second, second + NP_DIR_DISK_SIZE, 2 * NP_PLACE_SIZE);
+    np_put_le32(dir->table, 1);
+    parts_refused(parts, FIX_END, "it does not list the disks of META");
+}
+
+/* ---- headers that lie, with head_sum and what refers to it right ---- */
+
+static uint8_t *header_at(struct memory *memory, uint64_t pos, struct np_record_header *header)
+{
+    struct np_error err = NP_ERROR_INIT;
+    ok(np_record_decode(memory->bytes + pos, "sample", pos, header, &err));
+    return memory->bytes + pos;
+}
+
+/* Give META (place 40) or DIR (place 16), which END names, another number. */
+static struct memory renumbered(size_t place, uint64_t number)
+{
+    struct guest guest = small_disk();
+    struct memory memory = write_guest(&guest, 1);
+    struct np_record_header header, end;
+    uint8_t *last = header_at(&memory, memory.size - NP_END_SIZE, &end);
+    uint8_t *at = header_at(&memory, np_get_le64(last + NP_RECORD_HEADER_SIZE + place), &header);
+    header.number = number;
+    np_record_encode(&header, at);
+    np_put_le64(last + NP_RECORD_HEADER_SIZE + place + 8, header.head_sum);
+    end.table_sum = np_hash64(last + NP_RECORD_HEADER_SIZE, end.table_len);
+    np_record_encode(&end, last);
+    guest_free(&guest);
+    return memory;
+}
+
+static void test_stream__meta_dir_and_end_are_in_order(void **state)
+{
+    (void)state;
+    refused(renumbered(40, 1000), "META, DIR and END are not in order");
+    refused(renumbered(16, 1000), "META, DIR and END are not in order");
+}
+
+static void test_stream__the_first_record_has_number_zero(void **state)
+{
+    (void)state;
+    struct guest guest = small_disk();
+    struct memory memory = write_guest(&guest, 1);
+    struct np_record_header header;
+    uint8_t *at = header_at(&memory, 0, &header);
+    header.number = 1;
+    np_record_encode(&header, at);
+    refused(memory, "it is not the META that the stream ends with");
+    guest_free(&guest);
+}
+
+static void test_stream__end_has_the_sum_of_no_data(void **state)
+{
+    (void)state;
+    struct guest guest = small_disk();
+    struct memory memory = write_guest(&guest, 1);
+    struct np_record_header header;
+    uint8_t *at = header_at(&memory, memory.size - NP_END_SIZE, &header);
+    header.data_sum.low ^= 1;
+    np_record_encode(&header, at);
+    refused(memory, "it has a wrong checksum");
+    guest_free(&guest);
+}
+
+static void test_stream__an_impossible_size_is_refused(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct guest guest = small_disk();
+    struct memory memory = write_guest(&guest, 1);
+    struct np_input_at input = input_at(&memory);
+    struct np_stream *stream = NULL;
+    static const uint64_t sizes[] = {0, 255, 511, UINT64_MAX, (UINT64_C(1) << 63)};
+    for (size_t i = 0; i < NP_ARRAY_SIZE(sizes); i++) {
+        input.size = sizes[i];
+        fails(NP_DAMAGED, np_stream_open(&input, "sample", &stream, &err));
+        assert_non_null(strstr(err.message, "cannot be a whole stream"));
+    }
+    guest_free(&guest);
+    free(memory.bytes);
+}
+
 /* END names another record of the stream as DIR or META. */
 static void test_stream__end_names_what_it_must(void **state)
 {
@@ -217,6 +310,8 @@ static void test_stream__end_names_what_it_must(void **state)
         struct memory memory = put_together(parts, FIX_SUMS);
         struct np_error err = NP_ERROR_INIT;
         fails(NP_DAMAGED, restore_index(&memory, NULL, &err));
+        assert_non_null(
+            strstr(err.message, at == 16 ? "cannot be where it says" : "of type META must be there"));
         free(memory.bytes);
         parts_free(parts);
     }
@@ -296,14 +391,23 @@ static void test_stream__names_of_blobs_are_unique(void **state)
 
 /* ---- entries that do not tell the truth ---- */
 
-static void entry_refused(size_t at, uint8_t flip)
+/* Flip bits in the first entry of vda's leaf that has this type and is compressed, or is not. */
+static void entry_refused(uint8_t type, bool compressed, size_t at, uint8_t flip)
 {
     struct parts *parts = parts_of(two_disks());
     struct part *leaf = &parts->list[part_of(parts, NP_RECORD_INDEX, 0)];
-    leaf->table[NP_INDEX_HEAD_SIZE + at] ^= flip;
+    uint8_t *entry = leaf->table + NP_INDEX_HEAD_SIZE;
+    assert_int_equal(leaf->header.disk, 0);
+    while (entry[38] != type || (entry[39] != 0) != compressed) {
+        entry += leaf->table[1] * 8;
+        assert_true(entry < leaf->table + leaf->header.table_len);
+    }
+    entry[at] ^= flip;
     struct memory memory = put_together(parts, FIX_ABOVE);
     struct np_error err = NP_ERROR_INIT;
-    fails(NP_DAMAGED, restore_index(&memory, NULL, &err));
+    if (restore_index(&memory, NULL, &err) != -1)
+        fail_msg("bit %x of byte %zu can be changed", flip, at);
+    assert_int_equal(err.class, NP_DAMAGED);
     if (strstr(err.message, "another record must be there") != NULL)
         fail_msg("%s", err.message); /* the surgery failed, not the entry */
     free(memory.bytes);
@@ -313,9 +417,13 @@ static void entry_refused(size_t at, uint8_t flip)
 static void test_stream__entries_must_agree_with_their_records(void **state)
 {
     (void)state;
-    for (size_t at = 0; at < NP_INDEX_ENTRY_FIXED + 8; at++)
-        for (unsigned bit = 0; bit < 8; bit++)
-            entry_refused(at, (uint8_t)(1 << bit));
+    for (size_t at = 0; at < NP_INDEX_ENTRY_FIXED + 8; at++) {
+        for (unsigned bit = 0; bit < 8; bit++) {
+            entry_refused(NP_RECORD_DATA, true, at, (uint8_t)(1 << bit));
+            entry_refused(NP_RECORD_ZERO, false, at, (uint8_t)(1 << bit));
+        }
+    }
+    entry_refused(NP_RECORD_DATA, false, 39, 1); /* codec */
 }
 
 static void test_stream__hashes_of_the_index_must_be_the_records(void **state)
@@ -343,6 +451,56 @@ static void test_stream__an_index_that_lacks_a_record_is_refused(void **state)
     leaf->header.table_len -= size;
     np_put_le16(leaf->table + 2, (uint16_t)(count - 1));
     parts_refused(parts, FIX_ABOVE, "where DIR counts");
+}
+
+/* Who does not read the index's hashes relies on the table's own sum. */
+static void test_stream__a_hash_in_the_record_must_be_right(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct guest guest = two_disks();
+    struct memory memory = write_guest(&guest, 0);
+    struct parts *parts = cut_up(&memory);
+    memory.bytes[parts->list[part_of(parts, NP_RECORD_DATA, 0)].was + NP_RECORD_HEADER_SIZE + 8] ^= 1;
+    struct np_stream *stream = opened(&memory);
+    struct np_cursor *cursor = NULL;
+    struct np_entry entry;
+    struct np_record record;
+    static uint8_t table[NP_DATA_TABLE_MAX], data[SAMPLE_CHUNK];
+    ok(np_cursor_open(stream, parts->list[part_of(parts, NP_RECORD_DATA, 0)].header.disk, false, &cursor,
+                      &err));
+    do
+        assert_int_equal(np_cursor_next(cursor, &entry, &err), 1);
+    while (entry.type != NP_RECORD_DATA);
+    fails(NP_DAMAGED, np_stream_read(stream, 0, &entry, table, data, &record, &err));
+    assert_non_null(strstr(err.message, "its table has a wrong checksum"));
+    np_cursor_close(cursor);
+    np_stream_close(stream);
+    parts_free(parts);
+    guest_free(&guest);
+    free(memory.bytes);
+}
+
+static void test_stream__an_entry_of_another_disk_is_refused(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    static const uint64_t sizes[] = {SAMPLE_CHUNK, SAMPLE_CHUNK};
+    struct guest guest = sample_guest(sizes, 2, 0x11);
+    struct memory memory = write_guest(&guest, 0);
+    struct np_stream *stream = opened(&memory);
+    struct np_cursor *cursor = NULL;
+    struct np_entry entry;
+    struct np_record record;
+    static uint8_t table[NP_DATA_TABLE_MAX], data[SAMPLE_CHUNK];
+    ok(np_cursor_open(stream, 0, true, &cursor, &err));
+    assert_int_equal(np_cursor_next(cursor, &entry, &err), 1);
+    fails(NP_DAMAGED, np_stream_read(stream, 2, &entry, table, data, &record, &err));
+    assert_non_null(strstr(err.message, "the index describes another record at this place"));
+    np_cursor_close(cursor);
+    np_stream_close(stream);
+    guest_free(&guest);
+    free(memory.bytes);
 }
 
 static void test_stream__an_entry_of_another_place_is_refused(void **state)
@@ -414,6 +572,11 @@ int main(void)
         cmocka_unit_test(test_stream__the_uuid_of_end_must_be_metas),
         cmocka_unit_test(test_stream__results_must_agree_with_dir),
         cmocka_unit_test(test_stream__dir_must_be_that_of_meta),
+        cmocka_unit_test(test_stream__dir_must_list_all_disks),
+        cmocka_unit_test(test_stream__meta_dir_and_end_are_in_order),
+        cmocka_unit_test(test_stream__the_first_record_has_number_zero),
+        cmocka_unit_test(test_stream__end_has_the_sum_of_no_data),
+        cmocka_unit_test(test_stream__an_impossible_size_is_refused),
         cmocka_unit_test(test_stream__end_names_what_it_must),
         cmocka_unit_test(test_stream__hostile_places_are_refused),
         cmocka_unit_test(test_stream__hostile_counts_are_refused),
@@ -421,6 +584,8 @@ int main(void)
         cmocka_unit_test(test_stream__entries_must_agree_with_their_records),
         cmocka_unit_test(test_stream__hashes_of_the_index_must_be_the_records),
         cmocka_unit_test(test_stream__an_index_that_lacks_a_record_is_refused),
+        cmocka_unit_test(test_stream__a_hash_in_the_record_must_be_right),
+        cmocka_unit_test(test_stream__an_entry_of_another_disk_is_refused),
         cmocka_unit_test(test_stream__an_entry_of_another_place_is_refused),
         cmocka_unit_test(test_stream__an_error_says_which_disk_and_where),
     };
