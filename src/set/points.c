@@ -1,5 +1,6 @@
 #include "internal.h"
 #include "point.h"
+#include "until.h"
 
 #include "nbdpull/cleanup.h"
 #include "nbdpull/file.h"
@@ -106,9 +107,44 @@ static int fail_unknown(const struct np_points *points, const char *until, struc
                    until, points->count, newest, points->count > shown ? ", ..." : "");
 }
 
+/* Times in records are checked when they are read. */
+static time_t time_of(const struct np_point *point)
+{
+    time_t seconds = 0;
+    np_until_parse(point->time, &seconds);
+    return seconds;
+}
+
+/* Where a clock went backwards, ids tell the order and times do not. */
+static void warn_of_clock(const struct np_points *points)
+{
+    for (size_t i = 1; i < points->count; i++)
+        if (time_of(&points->list[i]) < time_of(&points->list[i - 1])) {
+            np_log_warning(
+                "the clock went backwards between points %s (%s) and %s (%s); the highest point that is "
+                "not after the time is taken",
+                points->list[i - 1].id, points->list[i - 1].time, points->list[i].id, points->list[i].time);
+            return;
+        }
+}
+
+static int find_by_time(const struct np_points *points, const char *until, time_t seconds,
+                        const struct np_point **point, struct np_error *err)
+{
+    warn_of_clock(points);
+    for (size_t i = points->count; i > 0; i--) {
+        *point = &points->list[i - 1];
+        if (time_of(*point) <= seconds)
+            return 0;
+    }
+    return np_fail(err, NP_FAILED, "no restore point is as old as %s; the oldest is %s of %s", until,
+                   points->list[0].id, points->list[0].time);
+}
+
 int np_points_find(const struct np_points *points, const char *until, const struct np_point **point,
                    struct np_error *err)
 {
+    time_t seconds;
     if (points->count == 0)
         return np_fail(err, NP_FAILED, "the backup set holds no restore point");
     *point = &points->list[points->count - 1];
@@ -119,6 +155,8 @@ int np_points_find(const struct np_points *points, const char *until, const stru
         if (matches(*point, until))
             return 0;
     }
+    if (np_until_parse(until, &seconds))
+        return find_by_time(points, until, seconds, point, err);
     return fail_unknown(points, until, err);
 }
 
