@@ -7,6 +7,7 @@
 #define NBDPULL_APP_H
 
 #include "nbdpull/backup.h"
+#include "nbdpull/names.h"
 #include "nbdpull/set.h"
 
 /** How far long work has come; bytes of guest data, or of the stream when that is all that is known. */
@@ -152,5 +153,24 @@ struct np_dump_result {
 /** Points of a set, or the one of a stream; rows come before the result is complete. */
 int np_app_dump(const struct np_dump_request *request, struct np_dump_result *result, struct np_error *err);
 void np_dump_result_clear(struct np_dump_result *result); /**< takes a zeroed struct */
+
+/* ---- checkpoints ---- */
+
+struct np_checkpoints_request {
+    const char *uri;
+    const char *domain;
+    bool remove; /**< else they are only listed */
+};
+
+struct np_checkpoints_result {
+    char domain[256];
+    struct np_names names; /**< owned; those that were there */
+    uint64_t removed;
+};
+
+/** List or remove all checkpoints of our prefix, of all sets. */
+int np_app_checkpoints(const struct np_checkpoints_request *request, struct np_checkpoints_result *result,
+                       struct np_error *err);
+void np_checkpoints_result_clear(struct np_checkpoints_result *result); /**< takes a zeroed struct */
 
 #endif
