@@ -480,9 +480,10 @@ static void test_meta__what_no_reader_takes_is_not_written(void **state)
     strcpy(meta->domain_name, "\xff");
     fails(NP_FAILED, np_meta_format(meta, &text, &err));
     strcpy(meta->domain_name, "fine");
+    uint64_t size = meta->disks[0].geometry.size;
     meta->disks[0].geometry.size = UINT64_MAX;
     fails(NP_FAILED, np_meta_format(meta, &text, &err));
-    meta->disks[0].image_ino = 0;
+    meta->disks[0].geometry.size = size;
     meta->disks[1].state = meta->point_disks[1].state = meta->disks[0].state;
     fails(NP_FAILED, np_meta_format(meta, &text, &err));
     assert_non_null(strstr(err.message, "the same state"));
