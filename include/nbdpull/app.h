@@ -91,6 +91,7 @@ struct np_restore_request {
     int in_fd;                 /**< for "-" */
     const char *until;         /**< NULL: latest */
     const char *dir;           /**< target directory; made if its parent exists */
+    bool dry_run;              /**< only say what would be read and written; `dir` is not looked at */
     struct np_targets disks;   /**< empty: all of the point */
     const char *format;        /**< a name of the target table */
     const char *preallocation; /**< NULL: off */
@@ -103,6 +104,8 @@ struct np_restored_disk {
     char target[NP_TARGET_MAX];
     char *path; /**< owned */
     uint64_t virtual_size, data_bytes, read_bytes;
+    uint64_t zero_bytes, records; /**< of the plan; not known for a pipe */
+    size_t streams;               /**< on the disk's path, not known for a pipe */
     double seconds;
 };
 

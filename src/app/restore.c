@@ -55,12 +55,15 @@ static int note_disk(struct restore *restore, const char *target, uint16_t id,
     struct np_restored_disk *result = &restore->result->disks[i];
     snprintf(result->target, sizeof(result->target), "%s", target);
     result->virtual_size = geometry->size;
-    if (asprintf(&result->path, "%s/%s", restore->dir.path, restore->files[i]) < 0) {
+    if (asprintf(&result->path, "%s/%s", restore->dir.path != NULL ? restore->dir.path : "",
+                 restore->files[i]) < 0) {
         result->path = NULL;
         return np_fail_errno(err, NP_FAILED, ENOMEM, "disk %s", target);
     }
     restore->count++;
     restore->result->disk_count++;
+    if (restore->request->dry_run)
+        return 0;
     return np_restore_refuse_existing(&restore->dir, restore->files[i], err);
 }
 
@@ -248,7 +251,12 @@ static int survey_disk(struct restore *restore, struct np_origin *origin, const 
     if (result == 0)
         result = np_restore_survey(opened.chain, restore->request->cancel, &plan, err);
     if (result == 0) {
-        restore->result->disks[restore->count - 1].data_bytes = plan.data_bytes;
+        struct np_restored_disk *planned = &restore->result->disks[restore->count - 1];
+        planned->data_bytes = plan.data_bytes;
+        planned->read_bytes = plan.stored_bytes;
+        planned->zero_bytes = plan.zero_bytes;
+        planned->records = plan.records;
+        planned->streams = opened.count;
         restore->total += plan.data_bytes;
     }
     np_origin_close_disk(origin, &opened);
@@ -270,7 +278,7 @@ static int survey(struct restore *restore, struct np_origin *origin, struct np_e
     }
     if (restore->count == 0)
         return np_fail(err, NP_FAILED, "point %s holds no disk", point->id);
-    return np_restore_refuse_companions(&restore->dir, err);
+    return restore->request->dry_run ? 0 : np_restore_refuse_companions(&restore->dir, err);
 }
 
 static int write_disk(struct restore *restore, struct np_origin *origin, size_t i, struct np_error *err)
@@ -302,9 +310,15 @@ static int restore_from_origin(struct restore *restore, struct np_error *err)
     snprintf(restore->result->point, sizeof(restore->result->point), "%s", origin.point->id);
     snprintf(restore->result->time, sizeof(restore->result->time), "%s", origin.point->time);
 
-    if (np_restore_dir_open(restore->request->dir, origin.domain, &restore->dir, err) < 0 ||
-        survey(restore, &origin, err) < 0)
+    bool dry = restore->request->dry_run;
+    if (!dry && np_restore_dir_open(restore->request->dir, origin.domain, &restore->dir, err) < 0)
         return -1;
+    if (survey(restore, &origin, err) < 0)
+        return -1;
+    if (dry) {
+        name_missing(restore->request, origin.point, &origin.points);
+        return 0;
+    }
     for (size_t i = 0; i < restore->count; i++)
         if (make_target(restore, i, err) < 0 || write_disk(restore, &origin, i, err) < 0)
             return -1;
