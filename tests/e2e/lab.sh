@@ -574,6 +574,26 @@ np_said()
     grep -q -i -E -e "$1" "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR"); no /$1/"
 }
 
+# Skips where the program's memory is not its own doing.
+lab_need_own_memory()
+{
+    grep -q -a -F -e __asan_init -e __tsan_init "$NBDPULL" && lab_skip "a sanitiser's memory is not the program's"
+    : "${NBDPULL_PEAK:?is the program e2e_peak, which measures}"
+}
+
+# np_measured KIB MS ARGUMENT...: it succeeds within that peak memory (VmHWM) and that time.
+np_measured()
+{
+    local most_kib=$1 most_ms=$2 kib ms
+    shift 2
+    "$NBDPULL_PEAK" "$LAB_DIR/tmp/lab.peak" "$NBDPULL" "$@" >/dev/null 2>"$LAB_DIR/tmp/lab.err" </dev/null ||
+        lab_fail "nbdpull $*: $(head -c 1000 "$LAB_DIR/tmp/lab.err")"
+    read -r kib ms <"$LAB_DIR/tmp/lab.peak"
+    lab_note "$ms ms, peak $kib KiB: nbdpull $*"
+    [ "$kib" -lt "$most_kib" ] || lab_fail "nbdpull $*: peak memory $kib KiB"
+    [ "$ms" -lt "$most_ms" ] || lab_fail "nbdpull $*: $ms ms"
+}
+
 # np_points SET: ids of its points, in one line.
 np_points()
 {
