@@ -526,10 +526,12 @@ static void test_stream__an_entry_of_another_place_is_refused(void **state)
         wrong = entry;
         wrong.pos = places[i];
         fails(NP_DAMAGED, np_stream_read(stream, 0, &wrong, table, data, &record, &err));
+        assert_int_equal(strstr(err.message, "where none can be") != NULL, places[i] > memory.size);
     }
     wrong = entry;
     wrong.hash_count = UINT16_MAX;
     fails(NP_DAMAGED, np_stream_read(stream, 0, &wrong, table, data, &record, &err));
+    assert_non_null(strstr(err.message, "where none can be"));
     np_cursor_close(cursor);
     np_stream_close(stream);
     guest_free(&guest);
