@@ -418,9 +418,9 @@ static void test_stream__entries_must_agree_with_their_records(void **state)
 {
     (void)state;
     for (size_t at = 0; at < NP_INDEX_ENTRY_FIXED + 8; at++) {
-        for (unsigned bit = 0; bit < 8; bit++) {
-            entry_refused(NP_RECORD_DATA, true, at, (uint8_t)(1 << bit));
-            entry_refused(NP_RECORD_ZERO, false, at, (uint8_t)(1 << bit));
+        for (unsigned flip = 1; flip <= 0x80; flip *= 11) { /* 1, 11, 121 */
+            entry_refused(NP_RECORD_DATA, true, at, (uint8_t)flip);
+            entry_refused(NP_RECORD_ZERO, false, at, (uint8_t)flip);
         }
     }
     entry_refused(NP_RECORD_DATA, false, 39, 1); /* codec */
