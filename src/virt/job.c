@@ -205,6 +205,16 @@ static void explain_permission(struct np_domain *domain, const struct np_job_spe
         owner, where);
 }
 
+static void explain_full(const struct np_job_spec *spec, struct np_error *err)
+{
+    char where[512];
+    describe_directory(spec->socket, where, sizeof(where));
+    size_t used = strlen(err->message);
+    snprintf(err->message + used, sizeof(err->message) - used,
+             ". The scratch files are in %s: free some space there, or take another place with --scratch-dir",
+             where);
+}
+
 static const struct np_job_disk *disk_in_text(const struct np_job_spec *spec, const char *text)
 {
     for (size_t i = 0; i < spec->disk_count; i++) {
@@ -222,6 +232,7 @@ static void begin_failed(struct np_domain *domain, const struct np_job_spec *spe
     bool denied = strstr(text, "ermission denied") != NULL;
     bool another = (code == VIR_ERR_INTERNAL_ERROR && strstr(text, "blockjob") != NULL) ||
                    (code == VIR_ERR_OPERATION_INVALID && strstr(text, "another backup job") != NULL);
+    bool full = strstr(text, "No space left") != NULL;
     const struct np_job_disk *disk = disk_in_text(spec, text);
     np_virt_error(err, "cannot begin the backup job of domain %s", domain->name);
     if (another)
@@ -230,6 +241,8 @@ static void begin_failed(struct np_domain *domain, const struct np_job_spec *spe
         np_error_where(err, disk->target, NP_NO_OFFSET);
     if (denied)
         explain_permission(domain, spec, err);
+    if (full)
+        explain_full(spec, err);
 }
 
 /*
