@@ -257,6 +257,26 @@ static void test_stream__an_empty_blob_is_there(void **state)
     free(memory.bytes);
 }
 
+/* XML is parsed in place. Of 24 bytes, because malloc gives exactly 24: behind them is no NUL by luck. */
+static void test_stream__a_blob_can_be_used_as_a_text(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    uint8_t nvram[24];
+    struct guest guest;
+    struct memory memory = with_nvram(&guest, nvram, sizeof(nvram));
+    struct np_stream *stream = opened(&memory);
+    void *bytes;
+    size_t size;
+    ok(np_stream_blob(stream, "nvram", 100, &bytes, &size, &err));
+    assert_int_equal(size, sizeof(nvram));
+    assert_int_equal(((const char *)bytes)[size], '\0');
+    free(bytes);
+    np_stream_close(stream);
+    guest_free(&guest);
+    free(memory.bytes);
+}
+
 static void test_stream__a_damaged_blob_is_no_reason_to_lose_the_disks(void **state)
 {
     (void)state;
@@ -406,6 +426,7 @@ int main(void)
         cmocka_unit_test(test_stream__is_read_by_several_threads),
         cmocka_unit_test(test_stream__gives_blobs_by_name),
         cmocka_unit_test(test_stream__an_empty_blob_is_there),
+        cmocka_unit_test(test_stream__a_blob_can_be_used_as_a_text),
         cmocka_unit_test(test_stream__a_damaged_blob_is_no_reason_to_lose_the_disks),
         cmocka_unit_test(test_stream__parts_of_a_blob_must_follow_one_another),
         cmocka_unit_test(test_stream__a_blob_must_be_what_dir_and_its_parts_say),
