@@ -112,11 +112,12 @@ int np_stream_blob(struct np_stream *stream, const char *name, size_t limit, voi
         return np_fail(err, NP_DAMAGED, "%s: the file %s has %ju bytes, more than the %zu that can be right",
                        stream->name, name, (uintmax_t)table.total, limit);
 
-    NP_AUTO_FREE uint8_t *whole = malloc(table.total > 0 ? (size_t)table.total : 1);
+    NP_AUTO_FREE uint8_t *whole = malloc((size_t)table.total + 1);
     if (whole == NULL)
         return np_fail(err, NP_FAILED, "%s: out of memory", stream->name);
     if (read_parts(stream, &header, &table, whole, err) < 0)
         return -1;
+    whole[table.total] = '\0';
     *size = (size_t)table.total;
     *bytes = NP_STEAL(whole);
     return 0;

@@ -165,7 +165,9 @@ void np_stream_close(struct np_stream *stream);          /**< takes NULL */
 /**
  * A blob by name.
  * @param limit most bytes to accept; NP_DAMAGED beyond it
- * @param bytes out, owned (free); *bytes NULL when there is none
+ * @param bytes out, owned (free), with a NUL behind it so that a text can be used as one; NULL when there is
+ *              none
+ * @param size  out; without that NUL
  * @return 0, or -1: NP_DAMAGED, also when a blob whose name cannot be read may be the one
  */
 int np_stream_blob(struct np_stream *stream, const char *name, size_t limit, void **bytes, size_t *size,

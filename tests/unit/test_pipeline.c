@@ -282,6 +282,35 @@ static void test_pipeline__failing_write_of_a_restore_names_the_disk_and_the_byt
     teardown(&run);
 }
 
+/* Buffers have the size of the disk's chunk: what the chain brings must be that disk. */
+static void test_pipeline__chain_of_another_geometry_is_refused(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct run run;
+    struct np_stream *stream;
+    struct np_chain *chain;
+    struct np_restore_counts counts;
+    struct np_restore_options options = {.workers = 1};
+    struct memory_image image;
+    uint16_t id = 0;
+    setup(&run, 3 * CHUNK, &err);
+    ok(back_up(&run, 2, "lz4", NULL, &err));
+    finish(&run, &err);
+    memory_image_init(&image, run.geometry.size);
+    struct np_restore_disk disk = {
+        .target_name = "vda", .geometry = run.geometry, .ops = &memory_target_ops, .target = &image};
+    disk.geometry.chunk /= 2;
+    struct np_input_at input = memory_input_at(&run.file);
+    ok(np_stream_open(&input, "s", &stream, &err));
+    ok(np_chain_open(&stream, &id, 1, "vda", false, &chain, &err));
+    fails(NP_DAMAGED, np_restore_chain(&options, chain, &stream, &id, &disk, &counts, &err));
+    np_chain_close(chain);
+    np_stream_close(stream);
+    memory_image_clear(&image);
+    teardown(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -293,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_pipeline__full_target_ends_the_run),
         cmocka_unit_test(test_pipeline__signal_ends_the_run),
         cmocka_unit_test(test_pipeline__failing_write_of_a_restore_names_the_disk_and_the_byte),
+        cmocka_unit_test(test_pipeline__chain_of_another_geometry_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
