@@ -14,7 +14,8 @@ HERE = Path(__file__).parent
 def expectations():
     """{stream: (base or None, {id: Model}, {file: size})}"""
     out, name = {}, None
-    for line in (HERE / "expected.txt").read_text().splitlines():
+    lists = [(HERE / file).read_text() for file in ("expected.txt", "engine.txt")]
+    for line in "".join(lists).splitlines():
         word, *rest = line.split()
         if word == "stream":
             name = rest[0]

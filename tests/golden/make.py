@@ -188,8 +188,10 @@ def chain_models():
     full = Model(6 * K + 700, fills=[(0, K, 1), (K + 2 * G, 3 * G, 2), (3 * K, 2 * K, 3), (6 * K + 100, 600, 4)])
     inc1 = full.resized(7 * K + 2 * G + 9)
     inc1.fill(0, 2 * G, 0).fill(3 * G + 5, 10, 11).fill(K + 3 * G, G, 0).fill(3 * K, K, 0).fill(7 * K + G, 50, 12)
+    inc1.fill(8 * G, G, 13)
     inc2 = inc1.resized(4 * K + 3 * G + 100)
     inc2.fill(5 * G, G, 21).fill(G, G, 22).fill(K + 4 * G, G, 0)
+    inc2.fill(3 * G + 100, 20, 23).fill(8 * G, G, 0)
     inc3 = inc2.resized(6 * K)
     inc3.fill(2 * K, G, 31).fill(5 * K + G, 7, 32)
     return full, inc1, inc2, inc3
@@ -202,8 +204,8 @@ def wanted_of(old, new, *dirty):
     return granules_of(new, *dirty) | granules_of(new, (from_, size - from_))
 
 
-INC1_DIRTY = [(0, 2 * G), (3 * G + 5, 10), (K + 3 * G, G), (3 * K, K)]
-INC2_DIRTY = [(5 * G, G), (G, G), (K + 4 * G, G)]
+INC1_DIRTY = [(0, 2 * G), (3 * G + 5, 10), (K + 3 * G, G), (3 * K, K), (8 * G, G)]
+INC2_DIRTY = [(5 * G, G), (G, G), (K + 4 * G, G), (3 * G + 100, 20), (8 * G, G)]
 INC3_DIRTY = [(2 * K, G), (5 * K + G, 7)]
 
 
