@@ -92,7 +92,7 @@ static int load_hashes(struct np_cursor *cursor, const struct np_record_header *
     size_t size = np_max_u64(header->data_len, NP_HASH128_SIZE); /* so that there is a pointer for none */
     if (make_room(&cursor->hashes, &cursor->hashes_room, size, cursor->stream->name, err) < 0)
         return -1;
-    return np_record_at_data(&cursor->stream->at, header, cursor->hashes, err);
+    return np_record_at_data(&cursor->stream->at, header, cursor->disk, cursor->hashes, err);
 }
 
 /* Entries point backwards (np_index_node_decode), so going down a tree ends whatever it says. */
@@ -110,7 +110,7 @@ static int load_node(struct np_cursor *cursor, unsigned number, const struct np_
     if (header.table_len > table_max(&cursor->disk->geometry, number))
         return np_damage_record(at->name, &header, cursor->disk, err, "its table is too long");
     if (make_room(&level->table, &level->room, header.table_len, at->name, err) < 0 ||
-        np_record_at_table(at, &header, level->table, err) < 0)
+        np_record_at_table(at, &header, cursor->disk, level->table, err) < 0)
         return -1;
 
     struct np_record record = {.header = header, .table = level->table};

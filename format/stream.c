@@ -73,7 +73,7 @@ static int compare_first_meta(const struct np_stream *stream, const struct np_re
     NP_AUTO_FREE uint8_t *bytes = malloc(first.table_len);
     if (bytes == NULL)
         return out_of_memory(stream, err);
-    if (np_record_at_table(&stream->at, &first, bytes, err) < 0)
+    if (np_record_at_table(&stream->at, &first, NULL, bytes, err) < 0)
         return -1;
     if (memcmp(bytes, table, first.table_len) != 0)
         return np_damage_record(stream->name, &first, NULL, err,
@@ -128,7 +128,7 @@ static int check_results(const struct np_stream *stream, const struct np_record_
     NP_AUTO_FREE struct np_totals *totals = calloc(stream->meta->disk_count, sizeof(*totals));
     if (text == NULL || totals == NULL)
         return out_of_memory(stream, err);
-    if (np_record_at_data(&stream->at, meta, text, err) < 0)
+    if (np_record_at_data(&stream->at, meta, NULL, text, err) < 0)
         return -1;
     for (size_t i = 0; i < stream->meta->disk_count; i++)
         totals[i] = stream->disks[i].totals;
