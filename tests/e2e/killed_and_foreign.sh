@@ -5,9 +5,9 @@
 lab_start
 
 raw=$LAB_DIR/content
-lab_program_files 48M "$raw"
+lab_program_files 16M "$raw"
 lab_filled "$LAB_NAME" vda qcow2 "$raw"
-lab_domain "$LAB_NAME" vda:qcow2:48M
+lab_domain "$LAB_NAME" vda:qcow2:16M
 set=$LAB_DIR/set scratch=$LAB_DIR/scratch
 mkdir -m 711 "$scratch"
 checkpoints() { lab_virsh checkpoint-list --name "$LAB_NAME" | grep -c nbdpull; }
