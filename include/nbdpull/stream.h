@@ -202,6 +202,12 @@ int np_cursor_open(struct np_stream *stream, uint16_t disk, bool hashes, struct 
  */
 int np_cursor_next(struct np_cursor *cursor, struct np_entry *entry, struct np_error *err);
 
+/**
+ * Take the rest of the entries, for the check that np_cursor_next makes at the end: that the index lists what
+ * DIR counts. Nothing to do for a cursor that jumped, which cannot know.
+ */
+int np_cursor_finish(struct np_cursor *cursor, struct np_error *err);
+
 /** Go to the first entry that covers or follows a guest offset: np_cursor_next gives it. */
 int np_cursor_seek(struct np_cursor *cursor, uint64_t offset, struct np_error *err);
 
