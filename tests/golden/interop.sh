@@ -31,26 +31,42 @@ else
     echo "make.py's files are not compared: they were made with other libraries than $libraries on $(uname -m)"
 fi
 
-# 8300 granules with data: a leaf that fills up by hashes, 1100 windows: one that fills up by entries.
-cat >"$work/list" <<'LIST'
+# More than 8192 granules with data, and more than 1024 records: leaves that fill up, and a root over them.
+cat >"$work/trees" <<'LIST'
 stream hashes
 disk 0 34000001 65536 4096
 fill 0 34000001 1
 file domain.xml 10
 stream entries
-disk 0 72089600 65536 4096
+disk 0 72089601 65536 65536
+fill 0 72089601 2
+file domain.xml 10
 LIST
-for ((i = 0; i < 60; i++)); do # every other window, so that none is joined to another
-    echo "fill $((i * 131072 + 100)) 4000 $((i + 1))" >>"$work/list"
-done
-echo "fill 72089599 1 5
-file domain.xml 10" >>"$work/list"
-for codec in none lz4 zstd:1; do
-    for name in hashes entries; do
-        "$WRITE_ENGINE" "$work/list" $name $codec "$work/$name.nbp" || fail "$name with $codec"
+cat >"$work/mixed" <<'LIST'
+stream mixed
+disk 0 9961473 1048576 65536
+fill 70000 2000000 1
+fill 3145728 40000 200
+fill 9961000 473 3
+file domain.xml 10
+LIST
+
+# check LIST CODEC NAME...
+check()
+{
+    list=$1 codec=$2
+    shift 2
+    for name; do
+        "$WRITE_ENGINE" "$work/$list" "$name" "$codec" "$work/$name.nbp" || fail "$name with $codec"
     done
-    "$python" "$here/check.py" "$work/list" "$work" || fail "engine with $codec"
-done
+    "$python" "$here/check.py" "$work/$list" "$work" || fail "$* with $codec"
+}
+
+check trees lz4 hashes entries
+check mixed none mixed
+check mixed lz4 mixed
+check mixed zstd:1 mixed
+check mixed zstd:9 mixed
 
 "$python" "$here/differential.py" "$READ_STREAMS" 300 || fail "two readers, two opinions"
 "$python" "$here/explain.py" "$here/smallest.nbp" >"$work/explained" || fail "explain.py"
