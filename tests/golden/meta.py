@@ -191,7 +191,7 @@ def nullable(of):
 _POINT_DISK = table(target=name, state=uuid(null=True), stream=uuid(null=True), why=text(159))
 _DISK = table(
     id=integer(1023), target=name, size=integer(), chunk=integer(), granule=integer(),
-    logical_block=integer(), physical_block=integer(), source=table(format=text(15)),
+    logical_block=integer((1 << 32) - 1), physical_block=integer((1 << 32) - 1), source=table(format=text(15)),
     image=table(source=text(1023), dev=decimal, ino=decimal), level=text(7), how=text(7), why=text(159),
     checkpoint=text(95, null=True), base_checkpoint=text(95, null=True), base_point=text(15, null=True),
     state=uuid(), base=nullable(table(state=uuid(), size=integer(), digest=digest)))
@@ -241,7 +241,7 @@ class Meta:
         need(value.get("sum") == "xxh3" and value.get("hash") == "xxh3-128", "the stream needs a newer reader: sums")
         _META(value)
         need(value["requires"] == [], "the stream requires %s" % value["requires"])
-        need("made_from" not in value or array(uuid())(value["made_from"]), "META: made_from is no list of UUIDs")
+        need("made_from" not in value or array(uuid(), most=16384)(value["made_from"]), "META: made_from is no list of UUIDs")
         self.uuid = bytes.fromhex(value["stream"].replace("-", ""))
         self.disks = [Disk(disk) for disk in value["disks"]]
         self._check_agreement()

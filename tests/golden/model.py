@@ -20,10 +20,11 @@ def pattern(offset, length, tag):
     if tag == 0:
         return bytes(length)
     out = bytearray()
-    for u in range(offset // 16, -(-(offset + length) // 16)):
-        a = (tag * 0x9E3779B97F4A7C15 + (u if tag >= 128 else u // 64) * 0xBF58476D1CE4E5B9) & _MASK
-        out += struct.pack("<QQ", a, a ^ a >> 29)
-    skip = offset % 16
+    step = 16 if tag >= 128 else 1024
+    for v in range(offset // step, -(-(offset + length) // step)):
+        a = (tag * 0x9E3779B97F4A7C15 + v * 0xBF58476D1CE4E5B9) & _MASK
+        out += struct.pack("<QQ", a, a ^ a >> 29) * (step // 16)
+    skip = offset % step
     return bytes(out[skip:skip + length])
 
 
@@ -41,6 +42,10 @@ class Model:
         at = offset // self.grid.granule * self.grid.granule
         while at < offset + length:
             end = min(at + self.grid.granule, self.grid.size)
+            if offset <= at and end <= offset + length:
+                self.content[at] = pattern(at, end - at, tag)
+                at += self.grid.granule
+                continue
             old = bytearray(self.content.get(at, bytes(end - at)))
             low, high = max(at, offset), min(end, offset + length)
             old[low - at:high - at] = pattern(low, high - low, tag)

@@ -205,7 +205,7 @@ def parse_node(record, grid):
     size = 48 if level else 40 + grid.map_bytes
     need(level <= 8 and 8 * units == size and reserved == 0, "an INDEX whose head is wrong")
     need(count >= 1 and len(record.table) == 16 + count * size, "an INDEX whose entries do not fit its table")
-    need(prev < h.pos, "an INDEX whose prev is not before it")
+    need(prev < h.pos and prev % 16 == 0, "an INDEX whose prev is not before it")
     if level == 0:
         entries = _leaf_entries(record, grid, size)
         ranges = [(e.offset, e.end(grid)) for e in entries]
@@ -293,6 +293,7 @@ def parse_dir(table, meta):
     disks, blobs, last_index = _DIR.unpack(table[:16])
     need(disks == len(meta.disks) and blobs <= 1024, "DIR and META do not agree")
     need(len(table) == 16 + 112 * disks + 24 * blobs, "DIR is of another size than its counts")
+    need(last_index % 16 == 0, "DIR names an INDEX that is none")
     out = Dir(last_index, [], [_PLACE.unpack(raw) for raw in split(table[16 + 112 * disks:], 24)])
     for disk, raw in zip(meta.disks, split(table[16:16 + 112 * disks], 112)):
         id_, level, flags, reserved, root, *sums, digest = _DIR_DISK.unpack(raw)
@@ -304,6 +305,7 @@ def parse_dir(table, meta):
         need(known or not any(digest), "DIR: a digest where there is none")
         need(known or disk.base_state is not None, "DIR: no digest of a disk without base")
         need(bool(has_root) == (sums[0] > 0), "DIR: records without a root, or a root without records")
+        need(not has_root or 0 < fields[0] <= last_index, "DIR: a root after the last INDEX")
         out.disks.append(DirDisk(id_, Child(*fields) if has_root else None, level, tuple(sums),
                                  digest if known else None))
     return out

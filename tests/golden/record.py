@@ -91,6 +91,7 @@ def parse_header(raw):
     need(h.offset < LIMIT and h.length < LIMIT, "offset or length is not below 2^53")
     if h.optional:
         need(h.table_len <= MIB and h.data_len <= 32 * MIB, "table_len or data_len is not possible")
+        need(h.disk < 1024 or h.disk == NO_DISK, "disk is not possible")
         return h
     need(h.type in _ROOM, "type %d needs a newer reader" % h.type)
     need(h.cipher == 0 and h.flags >> 8 == 0, "cipher or flags need a newer reader")

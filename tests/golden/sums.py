@@ -28,6 +28,10 @@ _zstd.ZSTD_decompress.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_cha
 
 _ZSTD_MAGIC = bytes.fromhex("28b52ffd")
 
+for _name in (_lz4.LZ4_versionString, _zstd.ZSTD_versionString):
+    _name.restype = ctypes.c_char_p
+LIBRARIES = "lz4 %s, zstd %s" % (_lz4.LZ4_versionString().decode(), _zstd.ZSTD_versionString().decode())
+
 
 class Refused(Exception):
     """The stream does not fulfil FORMAT.md, or needs a newer reader."""
