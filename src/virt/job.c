@@ -45,21 +45,24 @@ static int is_running(struct np_domain *domain, const char *socket, bool *runnin
 
 /* ---- ending ---- */
 
+/* Say it when the cause is that the connection broke: then the job may still run. */
 static int not_known(struct np_domain *domain, struct np_error *err)
 {
-    return np_error_context(err,
-                            "the connection to libvirt broke, so it is not known whether the backup job of "
-                            "domain %s still runs (`virsh domjobinfo`, `virsh domjobabort`)",
-                            domain->name);
+    if (virConnectIsAlive(domain->virt->conn) == 1)
+        return -1;
+    return np_error_context(
+        err,
+        "the connection to libvirt broke, so it is not known whether the backup job of domain %s "
+        "still runs (`virsh domjobinfo`, `virsh domjobabort`)",
+        domain->name);
 }
 
-/* "No job" and "no such domain" are no faults here: the caller asks what runs. */
-static int abort_job(struct np_domain *domain, struct np_error *err)
+/* "No job" and "no such domain" are no faults here: the caller asks what runs. @param accepted out */
+static int abort_job(struct np_domain *domain, bool *accepted, struct np_error *err)
 {
-    if (virDomainAbortJob(domain->ptr) == 0)
-        return 0;
-    int code = np_virt_error_code();
-    if (code == VIR_ERR_OPERATION_INVALID || code == VIR_ERR_NO_DOMAIN)
+    *accepted = virDomainAbortJob(domain->ptr) == 0;
+    int code = *accepted ? VIR_ERR_OK : np_virt_error_code();
+    if (*accepted || code == VIR_ERR_OPERATION_INVALID || code == VIR_ERR_NO_DOMAIN)
         return 0;
     return np_virt_error(err, "cannot end the backup job of domain %s", domain->name);
 }
@@ -70,21 +73,20 @@ static int abort_job(struct np_domain *domain, struct np_error *err)
  */
 static int end_job(struct np_domain *domain, struct np_watch *watch, const char *socket, struct np_error *err)
 {
-    bool woken = true;
-    for (bool aborted = false;; aborted = true) {
+    for (bool woken = true, aborted = false;;) {
         struct np_watch_news news;
         np_watch_read(watch, &news);
         bool running;
         if (is_running(domain, socket, &running, err) < 0)
-            return news.disconnected ? not_known(domain, err) : -1;
+            return not_known(domain, err);
         if (!running)
             return 0;
         if (!woken)
             return np_fail(err, NP_FAILED,
                            "the backup job of domain %s (socket %s) did not end within %d s of its abort",
                            domain->name, socket, END_SECONDS);
-        if (!aborted && abort_job(domain, err) < 0)
-            return -1;
+        if (!aborted && abort_job(domain, &aborted, err) < 0)
+            return not_known(domain, err);
         woken = np_watch_wait(watch, news.count, END_SECONDS);
     }
 }
@@ -136,7 +138,7 @@ int np_job_check_ours(struct np_job *job, struct np_error *err)
 {
     NP_AUTO_FREE char *socket = NULL;
     if (np_job_running_socket(job->domain, &socket, err) < 0)
-        return np_error_context(err, "cannot tell whether our backup job still runs");
+        return not_known(job->domain, err);
     if (socket == NULL)
         return say_why_over(job, err);
     if (strcmp(socket, job->socket) != 0)

@@ -22,6 +22,7 @@ static const char *const traces[] = {
     "/domain/@id",
     "/domain/uuid",
     "/domain/sysinfo/system/entry[@name='uuid']",           /* must equal the UUID */
+    "/domain/sysinfo/system[not(*)]",                       /* which must not be empty */
     "/domain/seclabel[@type='dynamic' and not(baselabel)]", /* what libvirt does without being told */
     "/domain/devices/*/alias[not(starts-with(@name, 'ua-'))]",
     "/domain/devices/interface/mac",
