@@ -88,7 +88,7 @@ static void keep_embedded(virConnectPtr conn)
 
 /*
  * When it opens, the driver reconnects to each running domain in a thread. A process that ended meanwhile
- * crashed in about one of 100 runs: exit() takes libnuma down while that thread uses it, and the exit status
+ * crashed in about one of 100 runs: its end takes libnuma down while that thread uses it, and the exit status
  * is lost. Each thread holds its domain's job, so asking for the job's statistics waits for it.
  */
 static void await_reconnections(virConnectPtr conn)
