@@ -23,8 +23,8 @@ struct np_cursor {
     bool want_hashes;
     bool placed; /* the levels are filled and `next` is right */
     bool failed;
-    bool whole; /* since the disk's beginning without a jump: the sums must come to DIR's */
-    uint64_t records, stored_bytes;
+    bool whole;            /* since the disk's beginning without a jump: the sums must come to DIR's */
+    struct np_totals seen; /* but for the digest */
     struct level levels[NP_INDEX_LEVELS];
     uint8_t *hashes; /* of the leaf; owned */
     size_t hashes_room;
@@ -92,7 +92,7 @@ static int load_hashes(struct np_cursor *cursor, const struct np_record_header *
     size_t size = np_max_u64(header->data_len, NP_HASH128_SIZE); /* so that there is a pointer for none */
     if (make_room(&cursor->hashes, &cursor->hashes_room, size, cursor->stream->name, err) < 0)
         return -1;
-    return np_record_at_data(&cursor->stream->at, header, cursor->hashes, err);
+    return np_record_at_data(&cursor->stream->at, header, cursor->disk, cursor->hashes, err);
 }
 
 /* Entries point backwards (np_index_node_decode), so going down a tree ends whatever it says. */
@@ -110,7 +110,7 @@ static int load_node(struct np_cursor *cursor, unsigned number, const struct np_
     if (header.table_len > table_max(&cursor->disk->geometry, number))
         return np_damage_record(at->name, &header, cursor->disk, err, "its table is too long");
     if (make_room(&level->table, &level->room, header.table_len, at->name, err) < 0 ||
-        np_record_at_table(at, &header, level->table, err) < 0)
+        np_record_at_table(at, &header, cursor->disk, level->table, err) < 0)
         return -1;
 
     struct np_record record = {.header = header, .table = level->table};
@@ -192,7 +192,7 @@ int np_cursor_seek(struct np_cursor *cursor, uint64_t offset, struct np_error *e
 {
     cursor->in_window = false;
     cursor->reached = 0;
-    cursor->records = cursor->stored_bytes = 0;
+    cursor->seen = (struct np_totals){0};
     cursor->whole = offset == 0;
     cursor->placed = true;
     cursor->failed = cursor->dir->has_root && descend(cursor, offset, err) < 0;
@@ -247,6 +247,21 @@ static bool is_in_order(struct np_cursor *cursor, const struct np_entry *entry)
     return true;
 }
 
+static void add_up(struct np_cursor *cursor, const struct np_entry *entry)
+{
+    struct np_totals *seen = &cursor->seen;
+    seen->records++;
+    seen->stored_bytes += entry->data_len;
+    if (entry->type == NP_RECORD_ZERO) {
+        seen->zero_bytes += entry->length;
+        return;
+    }
+    struct np_map_sums sums = np_map_add_up(&cursor->disk->geometry, entry->offset, entry->map);
+    seen->data_bytes += sums.data_bytes;
+    seen->zero_bytes += sums.zero_bytes;
+    seen->dead_bytes += sums.dead_bytes;
+}
+
 static int take_entry(struct np_cursor *cursor, struct np_entry *entry, struct np_error *err)
 {
     struct level *leaf = &cursor->levels[0];
@@ -254,8 +269,7 @@ static int take_entry(struct np_cursor *cursor, struct np_entry *entry, struct n
     if (cursor->want_hashes)
         entry->hashes = cursor->hashes + (size_t)cursor->hashes_used * NP_HASH128_SIZE;
     cursor->hashes_used += entry->hash_count;
-    cursor->records++;
-    cursor->stored_bytes += entry->data_len;
+    add_up(cursor, entry);
     if (!is_in_order(cursor, entry))
         return np_fail(err, NP_DAMAGED,
                        "%s: INDEX at byte %ju, disk %s, guest byte %ju: it lists what was listed before: the "
@@ -265,16 +279,27 @@ static int take_entry(struct np_cursor *cursor, struct np_entry *entry, struct n
     return 1;
 }
 
+static bool same_bytes(const struct np_totals *a, const struct np_totals *b)
+{
+    return a->data_bytes == b->data_bytes && a->zero_bytes == b->zero_bytes &&
+           a->dead_bytes == b->dead_bytes && a->stored_bytes == b->stored_bytes;
+}
+
 /* An index that lacks a record would restore stale bytes; who walked all of it can see that. */
 static int check_whole(const struct np_cursor *cursor, struct np_error *err)
 {
-    const struct np_totals *totals = &cursor->dir->totals;
-    if (!cursor->whole ||
-        (cursor->records == totals->records && cursor->stored_bytes == totals->stored_bytes))
+    const struct np_totals *totals = &cursor->dir->totals, *seen = &cursor->seen;
+    if (!cursor->whole || (seen->records == totals->records && same_bytes(seen, totals)))
         return 0;
+    if (seen->records == totals->records)
+        return np_fail(
+            err, NP_DAMAGED,
+            "%s: disk %s: what its index lists comes to other totals than those of DIR: the stream is "
+            "damaged",
+            cursor->stream->name, cursor->disk->target);
     return np_fail(err, NP_DAMAGED,
                    "%s: disk %s: its index lists %ju records where DIR counts %ju: the stream is damaged",
-                   cursor->stream->name, cursor->disk->target, (uintmax_t)cursor->records,
+                   cursor->stream->name, cursor->disk->target, (uintmax_t)seen->records,
                    (uintmax_t)totals->records);
 }
 
@@ -290,4 +315,13 @@ int np_cursor_next(struct np_cursor *cursor, struct np_entry *entry, struct np_e
     found = found > 0 ? take_entry(cursor, entry, err) : found == 0 ? check_whole(cursor, err) : found;
     cursor->failed = found < 0;
     return found < 0 ? np_error_where(err, cursor->disk->target, cursor->reached) : found;
+}
+
+int np_cursor_finish(struct np_cursor *cursor, struct np_error *err)
+{
+    struct np_entry entry;
+    int more = 1;
+    while (more > 0 && cursor->placed && cursor->whole)
+        more = np_cursor_next(cursor, &entry, err);
+    return more < 0 ? -1 : 0;
 }

@@ -1,6 +1,7 @@
 #include "place.h"
 
 #include "nbdpull/bytes.h"
+#include "nbdpull/window.h"
 
 struct np_place np_place_of(const struct np_record_header *header)
 {
@@ -36,11 +37,12 @@ uint64_t np_place_size(const struct np_place *place)
     return np_record_size(&header);
 }
 
+/* Some record's: its own type's limits are for who reads it. The payload of a DATA may be the longest of all.
+ */
 bool np_place_is_before(const struct np_place *place, uint64_t pos)
 {
     return place->pos % NP_RECORD_ALIGN == 0 && place->table_len <= NP_TABLE_MAX &&
-           place->data_len <= NP_BLOB_PART_MAX && place->pos < pos &&
-           np_place_size(place) <= pos - place->pos;
+           place->data_len <= NP_CHUNK_MAX && place->pos < pos && np_place_size(place) <= pos - place->pos;
 }
 
 bool np_place_is_of(const struct np_place *place, const struct np_record_header *header)

@@ -41,24 +41,24 @@ int np_record_at_place(const struct np_record_at *at, const struct np_place *pla
     return 0;
 }
 
-int np_record_at_table(const struct np_record_at *at, const struct np_record_header *header, void *table,
-                       struct np_error *err)
+int np_record_at_table(const struct np_record_at *at, const struct np_record_header *header,
+                       const struct np_meta_disk *disk, void *table, struct np_error *err)
 {
     if (read_at(at, table, header->table_len, header->pos + NP_RECORD_HEADER_SIZE, err) < 0)
         return -1;
     if (np_hash64(table, header->table_len) != header->table_sum)
-        return np_damage_record(at->name, header, NULL, err, "its table has a wrong checksum");
+        return np_damage_record(at->name, header, disk, err, "its table has a wrong checksum");
     return 0;
 }
 
-int np_record_at_data(const struct np_record_at *at, const struct np_record_header *header, void *data,
-                      struct np_error *err)
+int np_record_at_data(const struct np_record_at *at, const struct np_record_header *header,
+                      const struct np_meta_disk *disk, void *data, struct np_error *err)
 {
     uint64_t pos = header->pos + NP_RECORD_HEADER_SIZE + header->table_len;
     if (read_at(at, data, header->data_len, pos, err) < 0)
         return -1;
     if (!np_hash128_equal(np_hash128(data, header->data_len), header->data_sum))
-        return np_damage_record(at->name, header, NULL, err, "its data have a wrong checksum");
+        return np_damage_record(at->name, header, disk, err, "its data have a wrong checksum");
     return 0;
 }
 
@@ -70,7 +70,7 @@ int np_record_at_whole(const struct np_record_at *at, const struct np_place *pla
     NP_AUTO_FREE uint8_t *bytes = malloc(header->table_len > 0 ? header->table_len : 1);
     if (bytes == NULL)
         return np_fail(err, NP_FAILED, "%s: out of memory", at->name);
-    if (np_record_at_table(at, header, bytes, err) < 0)
+    if (np_record_at_table(at, header, NULL, bytes, err) < 0)
         return -1;
     *table = NP_STEAL(bytes);
     return 0;

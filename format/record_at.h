@@ -29,13 +29,17 @@ int np_record_at_header(const struct np_record_at *at, uint64_t pos, uint8_t typ
 int np_record_at_place(const struct np_record_at *at, const struct np_place *place, uint8_t type,
                        struct np_record_header *header, struct np_error *err);
 
-/** Read the table and verify table_sum. @param table room for header->table_len bytes */
-int np_record_at_table(const struct np_record_at *at, const struct np_record_header *header, void *table,
-                       struct np_error *err);
+/**
+ * Read the table and verify table_sum.
+ * @param disk  whose guest bytes a message names, or NULL
+ * @param table room for header->table_len bytes
+ */
+int np_record_at_table(const struct np_record_at *at, const struct np_record_header *header,
+                       const struct np_meta_disk *disk, void *table, struct np_error *err);
 
-/** Read the data and verify data_sum. @param data room for header->data_len bytes */
-int np_record_at_data(const struct np_record_at *at, const struct np_record_header *header, void *data,
-                      struct np_error *err);
+/** As np_record_at_table, the data and data_sum. @param data room for header->data_len bytes */
+int np_record_at_data(const struct np_record_at *at, const struct np_record_header *header,
+                      const struct np_meta_disk *disk, void *data, struct np_error *err);
 
 /** np_record_at_place, then the table in new memory. @param table out, owned (free) */
 int np_record_at_whole(const struct np_record_at *at, const struct np_place *place, uint8_t type,

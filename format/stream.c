@@ -73,7 +73,7 @@ static int compare_first_meta(const struct np_stream *stream, const struct np_re
     NP_AUTO_FREE uint8_t *bytes = malloc(first.table_len);
     if (bytes == NULL)
         return out_of_memory(stream, err);
-    if (np_record_at_table(&stream->at, &first, bytes, err) < 0)
+    if (np_record_at_table(&stream->at, &first, NULL, bytes, err) < 0)
         return -1;
     if (memcmp(bytes, table, first.table_len) != 0)
         return np_damage_record(stream->name, &first, NULL, err,
@@ -109,11 +109,9 @@ static int take_disks(struct np_stream *stream, const struct np_record_header *h
     return 0;
 }
 
-static int take_blobs(struct np_stream *stream, const struct np_record_header *header,
-                      const struct np_dir *dir, struct np_error *err)
+/* np_trailer_dir_decode has bounded both counts. */
+static int take_blobs(struct np_stream *stream, const struct np_dir *dir, struct np_error *err)
 {
-    if (dir->blobs > NP_BLOBS_MAX)
-        return np_damage_record(stream->name, header, NULL, err, "it lists more than %d files", NP_BLOBS_MAX);
     stream->blobs = calloc(dir->blobs > 0 ? dir->blobs : 1, sizeof(*stream->blobs));
     if (stream->blobs == NULL)
         return out_of_memory(stream, err);
@@ -130,7 +128,7 @@ static int check_results(const struct np_stream *stream, const struct np_record_
     NP_AUTO_FREE struct np_totals *totals = calloc(stream->meta->disk_count, sizeof(*totals));
     if (text == NULL || totals == NULL)
         return out_of_memory(stream, err);
-    if (np_record_at_data(&stream->at, meta, text, err) < 0)
+    if (np_record_at_data(&stream->at, meta, NULL, text, err) < 0)
         return -1;
     for (size_t i = 0; i < stream->meta->disk_count; i++)
         totals[i] = stream->disks[i].totals;
@@ -161,7 +159,7 @@ static int read_trailer(struct np_stream *stream, struct np_error *err)
         return -1;
     if (meta_header.number >= dir_header.number || dir_header.number >= end_header.number)
         return np_damage_record(stream->name, &dir_header, NULL, err, "META, DIR and END are not in order");
-    if (take_disks(stream, &dir_header, &dir, err) < 0 || take_blobs(stream, &dir_header, &dir, err) < 0)
+    if (take_disks(stream, &dir_header, &dir, err) < 0 || take_blobs(stream, &dir, err) < 0)
         return -1;
     return check_results(stream, &meta_header, err);
 }

@@ -12,7 +12,7 @@ static int read_part(const struct np_record_at *at, uint64_t pos, uint64_t numbe
     uint8_t bytes[NP_BLOB_TABLE_MAX];
     if (np_record_at_header(at, pos, NP_RECORD_BLOB, header, err) < 0 ||
         np_record_expect(header, at->name, at->stream_id, pos, number, err) < 0 ||
-        np_record_at_table(at, header, bytes, err) < 0)
+        np_record_at_table(at, header, NULL, bytes, err) < 0)
         return -1;
     struct np_record record = {.header = *header, .table = bytes};
     return np_blob_table_decode(&record, at->name, table, err);
@@ -78,7 +78,7 @@ static int read_parts(const struct np_stream *stream, struct np_record_header *h
 {
     uint64_t next = 0;
     for (;;) {
-        if (np_record_at_data(&stream->at, header, bytes + next, err) < 0)
+        if (np_record_at_data(&stream->at, header, NULL, bytes + next, err) < 0)
             return -1;
         next += header->length;
         if (next == blob->total)
@@ -112,11 +112,12 @@ int np_stream_blob(struct np_stream *stream, const char *name, size_t limit, voi
         return np_fail(err, NP_DAMAGED, "%s: the file %s has %ju bytes, more than the %zu that can be right",
                        stream->name, name, (uintmax_t)table.total, limit);
 
-    NP_AUTO_FREE uint8_t *whole = malloc(table.total > 0 ? (size_t)table.total : 1);
+    NP_AUTO_FREE uint8_t *whole = malloc((size_t)table.total + 1);
     if (whole == NULL)
         return np_fail(err, NP_FAILED, "%s: out of memory", stream->name);
     if (read_parts(stream, &header, &table, whole, err) < 0)
         return -1;
+    whole[table.total] = '\0';
     *size = (size_t)table.total;
     *bytes = NP_STEAL(whole);
     return 0;

@@ -68,7 +68,7 @@ static int read_record(const struct np_record_at *at, const struct np_meta_disk 
     record->data = data;
     if (is_data && np_window_check(&disk->geometry, record, at->name, err) < 0)
         return -1;
-    return np_record_at_data(at, header, data, err);
+    return np_record_at_data(at, header, disk, data, err);
 }
 
 int np_stream_read(struct np_stream *stream, uint16_t disk, const struct np_entry *entry, void *table,

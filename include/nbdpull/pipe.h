@@ -13,6 +13,8 @@
 struct np_pipe {
     int fd;           /**< what is read or written; a description of our own when it is a pipe to write */
     bool own;         /**< fd is ours to close */
+    bool socket;      /**< written without blocking by a flag of each call */
+    bool blocks;      /**< a write of more than there is room for waits, and nothing wakes it */
     int wake;         /**< eventfd, readable once somebody asked to stop */
     const char *name; /**< for messages */
     struct np_cancel *cancel;

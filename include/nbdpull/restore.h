@@ -59,6 +59,7 @@ int np_restore_survey(struct np_chain *chain, struct np_cancel *cancel, struct n
  * Write one disk from a chain.
  * @param chain   at its start
  * @param streams as np_chain_open got them, with the disk's id in each
+ * @param disk    of the chain's geometry; NP_DAMAGED otherwise
  * @return 0 when every byte was written and checked; the target is not committed here
  */
 int np_restore_chain(const struct np_restore_options *options, struct np_chain *chain,

@@ -165,7 +165,9 @@ void np_stream_close(struct np_stream *stream);          /**< takes NULL */
 /**
  * A blob by name.
  * @param limit most bytes to accept; NP_DAMAGED beyond it
- * @param bytes out, owned (free); *bytes NULL when there is none
+ * @param bytes out, owned (free), with a NUL behind it so that a text can be used as one; NULL when there is
+ *              none
+ * @param size  out; without that NUL
  * @return 0, or -1: NP_DAMAGED, also when a blob whose name cannot be read may be the one
  */
 int np_stream_blob(struct np_stream *stream, const char *name, size_t limit, void **bytes, size_t *size,
@@ -199,6 +201,12 @@ int np_cursor_open(struct np_stream *stream, uint16_t disk, bool hashes, struct 
  * @return 1, 0 at the end, -1: NP_DAMAGED; after an error only np_cursor_seek makes it usable again
  */
 int np_cursor_next(struct np_cursor *cursor, struct np_entry *entry, struct np_error *err);
+
+/**
+ * Take the rest of the entries, for the check that np_cursor_next makes at the end: that the index lists what
+ * DIR counts. Nothing to do for a cursor that jumped, which cannot know.
+ */
+int np_cursor_finish(struct np_cursor *cursor, struct np_error *err);
 
 /** Go to the first entry that covers or follows a guest offset: np_cursor_next gives it. */
 int np_cursor_seek(struct np_cursor *cursor, uint64_t offset, struct np_error *err);

@@ -2,8 +2,10 @@
  * @file virt.h
  * All of libvirt and libxml2: connection, domains and their disks, backup jobs, checkpoints.
  *
- * An np_virt runs libvirt's event loop in a thread of its own until np_virt_close. Functions may be called
- * from any one thread at a time. Libvirt's error is copied at the call. NP_FAILED unless said otherwise.
+ * The first connection starts libvirt's event loop in a thread of its own, with all signals blocked, which
+ * runs until the process ends. Functions may be called from any one thread at a time. Libvirt's error is
+ * copied at the call. NP_FAILED unless said otherwise. Libvirt itself prints nothing. It is not fork-safe:
+ * start child processes by exec only, and a guardian before the first connection.
  */
 #ifndef NBDPULL_VIRT_H
 #define NBDPULL_VIRT_H
@@ -18,11 +20,17 @@
 struct np_virt;
 
 /**
- * Connect. Remote URIs (a host part or a transport) are refused before anything is done.
+ * Connect. Remote URIs (a host part or a transport) are refused before anything is done, and so are aliases
+ * of libvirt.conf; a remote default of libvirt.conf is refused once libvirt has told it.
+ *
+ * An embedded driver (qemu:///embed?root=DIR) lives on until the process ends, of one root a process; NP_BUSY
+ * when another process holds the root.
  * @param uri as virsh -c; NULL: libvirt's default
  */
 int np_virt_open(const char *uri, struct np_virt **virt, struct np_error *err);
-void np_virt_close(struct np_virt *virt);            /**< takes NULL */
+
+/** Its domains, watches and jobs are freed already. Takes NULL. */
+void np_virt_close(struct np_virt *virt);
 const char *np_virt_uri(const struct np_virt *virt); /**< as libvirt reports it; borrowed */
 
 /* ---- domains ---- */
@@ -45,12 +53,12 @@ struct np_domain_disk {
     char target[64];                        /**< "vda" */
     char *device;                           /**< "disk", "cdrom", "floppy", "lun" */
     char *source_type;                      /**< "file", "block", "network", ... */
-    char *source;                           /**< path or protocol name as libvirt shows it; NULL when empty */
+    char *source;                           /**< path; "PROTOCOL:NAME", "POOL/VOLUME"; NULL when empty */
     char *format;                           /**< driver type: "qcow2", "raw", ... */
     char *serial;                           /**< or NULL */
     uint64_t size;                          /**< virtual size, bytes; 0 when not known */
     uint32_t logical_block, physical_block; /**< bytes; 0 when libvirt does not say */
-    uint64_t image_dev, image_ino;          /**< of the local image behind `source`; 0, 0 otherwise */
+    uint64_t image_dev, image_ino;          /**< of a local image (a block device's own number); else 0, 0 */
     bool can_backup;                        /**< takes part in a pull backup */
     bool can_bitmap;                        /**< can hold a dirty bitmap, so takes part in checkpoints */
     char why[NP_DISK_WHY_MAX];              /**< reason when can_backup or can_bitmap is false, else "" */
@@ -61,7 +69,8 @@ struct np_domain_disks {
     size_t count;
 };
 
-/** Read the disks of the running domain. @param disks out, owned: np_domain_disks_clear */
+/** Read the disks of the running domain, of the definition when it is off. @param disks out, owned:
+ * np_domain_disks_clear */
 int np_domain_disks(struct np_domain *domain, struct np_domain_disks *disks, struct np_error *err);
 void np_domain_disks_clear(struct np_domain_disks *disks); /**< takes a zeroed struct */
 
@@ -72,7 +81,9 @@ int np_domain_xml(struct np_domain *domain, bool live, char **xml, struct np_err
 /** Path of the NVRAM file of a domain XML; *path NULL when it has none. @param path out, owned (free) */
 int np_xml_nvram(const char *domain_xml, char **path, struct np_error *err);
 
-/** Owner that QEMU's process runs as (DAC label of the live XML); *known false when there is no such label.
+/**
+ * Owner that QEMU's process runs as (DAC label of the live XML); *known false when there is no such label, as
+ * with qemu:///session, where it is the user.
  */
 int np_domain_qemu_owner(struct np_domain *domain, bool *known, uid_t *uid, gid_t *gid, struct np_error *err);
 
@@ -84,10 +95,17 @@ struct np_xml_disk {
 };
 
 /**
- * The XML of a restored guest that can be defined beside the original: new name, no UUID, disks in `disks` as
- * local files of that path and format (backing chains and snapshots' traces removed), disks that were not
- * restored removed, NVRAM path replaced (or removed when nvram is NULL), no MAC clash (MACs removed).
- * @param xml out, owned (free)
+ * The XML of a restored guest that can be defined beside the original and shares no file, socket or host
+ * device with it: new name, no UUID, disks in `disks` as local files of that path and format (backing chains
+ * and snapshots' traces removed), disks that were not restored removed, CD-ROMs and floppies emptied, NVRAM
+ * path replaced (or removed when nvram is NULL: libvirt then makes one from the template), MACs and
+ * generation id removed, ports made automatic, serial ports and channels on pty or on a socket of the new
+ * guest. Devices that cannot be there twice (host devices, shared directories, shared memory, arguments for
+ * QEMU, ...) are left out, each with a line of np_log_info. What is only read (loader, NVRAM template,
+ * kernel, initrd) is kept.
+ * @param domain_xml may be hostile: no DTD is accepted, and at most 16 MiB
+ * @param disks      each must be in the XML exactly once
+ * @param xml        out, owned (free)
  */
 int np_xml_relocate(const char *domain_xml, const char *name, const struct np_xml_disk *disks, size_t count,
                     const char *nvram, char **xml, struct np_error *err);
@@ -115,14 +133,17 @@ struct np_job_spec {
 struct np_job;
 
 /**
- * Refuse early: NP_BUSY when a backup or another job runs on the domain, naming it. (virDomainBackupBegin
- * would wait 30 s for the lock.)
+ * Refuse early: NP_BUSY when a backup (its socket is named), another job, or a block job of a disk runs on
+ * the domain. (virDomainBackupBegin would wait 30 s for the lock.) NP_FAILED when the domain is off.
  */
 int np_job_check_free(struct np_domain *domain, struct np_error *err);
 
 /**
  * Begin the job and the checkpoint in one call, read the XML back and compare (every disk, socket, scratch).
- * On failure nothing of ours runs and nothing is left (NP_BUSY when another job holds the lock).
+ * On failure nothing of ours runs and nothing is left; what could not be undone is told by np_log_warning.
+ * NP_BUSY when another job holds the lock or the disk; NP_BITMAP when a checkpoint to start from, or its
+ * bitmap, is missing or broken (err->disk is the first such disk where libvirt names it).
+ * @param spec borrowed for the call; the socket must be one that no other attempt uses
  */
 int np_job_begin(struct np_domain *domain, const struct np_job_spec *spec, struct np_job **job,
                  struct np_error *err);
@@ -133,15 +154,20 @@ int np_job_begin(struct np_domain *domain, const struct np_job_spec *spec, struc
  */
 int np_job_check_ours(struct np_job *job, struct np_error *err);
 
-/** End our job, which is its normal end too, and wait for its completion event. Fine when it is over already.
+/**
+ * End our job, which is its normal end too, and wait until it is over, its scratch files gone. Fine when it
+ * is over already or the domain ended. The socket file may stay. When the connection breaks, the message says
+ * that the job may still run: open a new one and use np_job_end_by_socket.
  */
 int np_job_end(struct np_job *job, struct np_error *err);
 
 /** Free; does not end the job. Takes NULL. */
 void np_job_free(struct np_job *job);
 
-/** Socket path of the backup job that runs on the domain; *socket NULL when none runs. @param socket out,
- * owned */
+/**
+ * Socket path of the backup job that runs on the domain ("HOST:PORT" if it is on TCP, "" in push mode);
+ * *socket NULL when none runs. @param socket out, owned (free)
+ */
 int np_job_running_socket(struct np_domain *domain, char **socket, struct np_error *err);
 
 /** End the domain's backup job if its socket is this one, and wait until it is over. Nothing if it is not. */
@@ -153,11 +179,15 @@ int np_job_end_by_socket(struct np_domain *domain, const char *socket, struct np
 int np_checkpoint_list(struct np_domain *domain, const char *prefix, struct np_names *names,
                        struct np_error *err);
 
-/** The checkpoint's XML, as saved beside a point. @param xml out, owned */
+/** The checkpoint's XML, as saved beside a point. NP_BITMAP when there is none. @param xml out, owned (free)
+ */
 int np_checkpoint_xml(struct np_domain *domain, const char *name, char **xml, struct np_error *err);
 
-/** Delete with its bitmaps; on a bitmap that is gone: redefine without it, delete again. None of that name:
- * fine. */
+/**
+ * Delete with its bitmaps; on a bitmap that is gone: redefine without it, delete again. None of that name:
+ * fine. NP_FAILED "deferred until the domain runs" while it is off, for the bitmaps would stay and record for
+ * ever.
+ */
 int np_checkpoint_delete(struct np_domain *domain, const char *name, struct np_error *err);
 
 /** What libvirt knows of one disk in a checkpoint. */

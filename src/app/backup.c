@@ -51,11 +51,13 @@ static int open_set(struct np_run *run, struct np_error *err)
     if (run->request->set == NULL)
         return 0;
     struct np_uuid uuid = np_domain_uuid(run->domain);
-    if (np_set_open(run->request->set, NP_SET_CREATE, run->request->command, &run->set, err) < 0 ||
-        np_set_bind(run->set, np_domain_name(run->domain), &uuid, err) < 0 ||
-        np_recover(run->set, run->domain, err) < 0)
+    if (np_set_open(run->request->set, NP_SET_CREATE, run->request->command, &run->set, err) < 0)
         return -1;
-    return np_set_remove_debris(run->set, err);
+    if (np_set_bind(run->set, np_domain_name(run->domain), &uuid, err) == 0 &&
+        np_recover(run->set, run->domain, err) == 0 && np_set_remove_debris(run->set, err) == 0)
+        return 0;
+    np_set_abandon(run->set);
+    return -1;
 }
 
 static int write_intent(struct np_run *run, struct np_error *err)
@@ -126,7 +128,8 @@ static int commit(struct np_run *run, struct np_error *err)
 static int begin_to_commit(struct np_run *run, struct np_error *err)
 {
     struct np_cancel *cancel = run->request->cancel;
-    if (np_run_make_workdir(run, err) < 0 || write_intent(run, err) < 0 || np_cancel_check(cancel, err) < 0 ||
+    if (np_run_name_workdir(run, err) < 0 || write_intent(run, err) < 0 ||
+        np_run_make_workdir(run, err) < 0 || np_cancel_check(cancel, err) < 0 ||
         np_run_begin_job(run, err) < 0)
         return -1;
     np_clock_now(run->result->time);
@@ -137,16 +140,17 @@ static int begin_to_commit(struct np_run *run, struct np_error *err)
     return np_run_end_job(run, err) < 0 ? -1 : commit(run, err);
 }
 
-/* The point exists: what fails from here on is said, but takes nothing back. */
+/* The point exists: what fails from here on is said, but takes nothing back. The next run tries again. */
 static void tidy(struct np_run *run)
 {
     struct np_error err = NP_ERROR_INIT;
-    if (np_workdir_remove(run->workdir, &err) < 0)
+    bool removed = np_workdir_remove(run->workdir, &err) == 0;
+    if (!removed)
         np_log_warning("%s", err.message);
     if (run->set == NULL)
         return;
     np_prune(run->set, run->domain, &run->all, run->request->keep_checkpoints);
-    if (np_set_intent_clear(run->set, &err) < 0)
+    if (removed && np_set_intent_clear(run->set, &err) < 0)
         np_log_warning("%s", err.message);
 }
 

@@ -12,21 +12,13 @@
 
 #define EXPORT_BITMAP "dirty" /* name of the bitmap in the export */
 
-/* Socket and scratch are made by QEMU's user, so the directory is given to it; only root can. */
-int np_run_make_workdir(struct np_run *run, struct np_error *err)
+int np_run_name_workdir(struct np_run *run, struct np_error *err)
 {
     const char *parent = run->request->scratch_dir != NULL ? run->request->scratch_dir : NP_WORKDIR_DEFAULT;
     NP_AUTO_FREE char *absolute = realpath(parent, NULL);
     if (absolute == NULL)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot use it for socket and scratch", parent);
-
-    bool known = false;
-    uid_t uid;
-    gid_t gid;
-    if (np_domain_qemu_owner(run->domain, &known, &uid, &gid, err) < 0)
-        return -1;
-    bool give = known && geteuid() == 0;
-    if (np_workdir_make(absolute, give ? &uid : NULL, &gid, &run->workdir, err) < 0)
+    if (np_workdir_name(absolute, &run->workdir, err) < 0)
         return -1;
     int length = snprintf(run->socket, sizeof(run->socket), "%s/" NP_WORKDIR_SOCKET, run->workdir);
     if (length >= (int)sizeof(run->socket))
@@ -36,6 +28,21 @@ int np_run_make_workdir(struct np_run *run, struct np_error *err)
     for (size_t i = 0; i < run->disk_count; i++)
         snprintf(run->disks[i].scratch, sizeof(run->disks[i].scratch), "%s/%s" NP_WORKDIR_SCRATCH,
                  run->workdir, run->disks[i].domain_disk->target);
+    return 0;
+}
+
+/* Socket and scratch are made by QEMU's user, so the directory is given to it; only root can. */
+int np_run_make_workdir(struct np_run *run, struct np_error *err)
+{
+    bool known = false;
+    uid_t uid;
+    gid_t gid;
+    if (np_domain_qemu_owner(run->domain, &known, &uid, &gid, err) < 0)
+        return -1;
+    bool give = known && geteuid() == 0;
+    if (np_workdir_make(run->workdir, give ? &uid : NULL, &gid, err) < 0)
+        return -1;
+    run->workdir_made = true;
     return 0;
 }
 
@@ -61,6 +68,7 @@ int np_run_begin_job(struct np_run *run, struct np_error *err)
         .disk_count = run->disk_count,
         .all = &run->all,
     };
+    run->begin_tried = true;
     np_log_debug("begin: socket %s, checkpoint %s", run->socket, spec.checkpoint ? spec.checkpoint : "none");
     return np_job_begin(run->domain, &spec, &run->job, err);
 }
@@ -112,10 +120,12 @@ void np_run_undo(struct np_run *run)
     np_run_close_sources(run);
     if (run->job != NULL)
         warn("the backup job could not be ended", np_job_end(run->job, &err), &err, &clean);
+    else if (run->begin_tried) /* it has undone itself, unless libvirt went away: then the intent must stay */
+        warn("the backup job may run", np_job_end_by_socket(run->domain, run->socket, &err), &err, &clean);
     if (run->job != NULL && checkpoint[0] != '\0')
         warn("the checkpoint of this run could not be removed",
              np_checkpoint_delete(run->domain, checkpoint, &err), &err, &clean);
-    if (run->workdir != NULL)
+    if (run->workdir_made)
         warn("socket and scratch could not be removed", np_workdir_remove(run->workdir, &err), &err, &clean);
     if (run->set == NULL)
         return;

@@ -52,10 +52,12 @@ struct np_run {
     struct np_domain_disks all;
     struct np_set *set;      /**< NULL: to standard output */
     struct np_points points; /**< the set's, before this run */
-    char *workdir;
+    char *workdir;           /**< its name, once it has one */
+    bool workdir_made;
     char socket[108];
     struct np_intent intent;
     bool intent_written;
+    bool begin_tried;
     struct np_job *job;
     struct np_run_disk *disks; /**< owned */
     size_t disk_count;
@@ -93,6 +95,8 @@ void np_run_free_blobs(struct np_run *run);
 int np_run_pull(struct np_run *run, struct np_error *err);
 
 /* backup_job.c: work directory, job, and their end. */
+/** Names of directory, socket and scratch: they go into the intent before they exist. */
+int np_run_name_workdir(struct np_run *run, struct np_error *err);
 int np_run_make_workdir(struct np_run *run, struct np_error *err);
 int np_run_begin_job(struct np_run *run, struct np_error *err);
 int np_run_open_sources(struct np_run *run, struct np_error *err);

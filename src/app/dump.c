@@ -100,30 +100,33 @@ static int map_stream(const struct np_dump_request *request, struct np_stream *s
     return 0;
 }
 
-static void close_stream(struct np_stream **stream)
-{
-    np_stream_close(*stream);
-}
-
-static void close_input(struct np_stream_input **file)
-{
-    np_stream_input_close(*file);
-}
-
 static int map_disk(const struct np_dump_request *request, struct np_origin *origin,
                     const struct np_point *point, const struct np_point_disk *disk, struct np_error *err)
 {
-    NP_CLEANUP(close_input) struct np_stream_input *file = NULL;
-    NP_CLEANUP(close_stream) struct np_stream *opened = NULL;
-    struct np_input_at input;
-    if (origin->stream == NULL && (np_set_stream_open(origin->set, disk, &file, &input, err) < 0 ||
-                                   np_stream_open(&input, disk->file, &opened, err) < 0))
+    struct np_origin_disk opened;
+    if (np_origin_open_stream(origin, point, disk, &opened, err) < 0)
         return -1;
-    struct np_stream *stream = origin->stream != NULL ? origin->stream : opened;
-    const struct np_meta_disk *meta_disk = np_meta_disk_by_target(np_stream_meta(stream), disk->target);
-    if (meta_disk == NULL)
-        return np_fail(err, NP_DAMAGED, "%s: not a stream of disk %s", disk->file, disk->target);
-    return map_stream(request, stream, meta_disk, point->id, err);
+    const struct np_meta *meta = np_stream_meta(opened.streams[0]);
+    int mapped =
+        map_stream(request, opened.streams[0], np_meta_disk_by_id(meta, opened.ids[0]), point->id, err);
+    np_origin_close_disk(origin, &opened);
+    return mapped;
+}
+
+/* A name that no point knows is a mistake, not an empty map. */
+static int check_asked(const struct np_dump_request *request, const struct np_points *points,
+                       struct np_error *err)
+{
+    for (size_t i = 0; i < request->disks.count; i++) {
+        const char *wanted = request->disks.list[i];
+        bool known = false;
+        for (size_t j = 0; j < points->count; j++)
+            known = known || np_point_disk_of(&points->list[j], wanted) != NULL;
+        if (!known)
+            return np_fail(err, NP_FAILED, "%s: no restore point in it has a disk '%s'",
+                           strcmp(request->input, "-") == 0 ? "standard input" : request->input, wanted);
+    }
+    return 0;
 }
 
 /* Keep only the point that was asked for. */
@@ -146,7 +149,8 @@ static int dump_origin(const struct np_dump_request *request, struct np_dump_res
                        struct np_error *err)
 {
     NP_CLEANUP(np_origin_close) struct np_origin origin = {.fd = -1};
-    if (np_origin_open(request->input, request->until, true, &origin, err) < 0)
+    if (np_origin_open(request->input, request->until, true, &origin, err) < 0 ||
+        check_asked(request, &origin.points, err) < 0)
         return -1;
     for (size_t i = 0; i < origin.points.count && request->row != NULL; i++) {
         const struct np_point *point = &origin.points.list[i];
@@ -205,24 +209,25 @@ static int dump_pipe(const struct np_dump_request *request, struct np_dump_resul
         np_reader_new(&input, "standard input", &reader, err) < 0)
         return -1;
     const struct np_meta *meta = np_reader_meta(reader);
+    NP_CLEANUP(np_points_clear)
+    struct np_points points = {.list = calloc(1, sizeof(struct np_point))};
+    if (points.list == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "standard input");
+    points.count = 1;
+    const struct np_point *found;
+    if (np_origin_point_of_meta(meta, "-", &points.list[0], err) < 0 ||
+        np_points_find(&points, request->until, &found, err) < 0 || check_asked(request, &points, err) < 0)
+        return -1;
     for (int more; (more = np_reader_next(reader, &record, err)) != 0;)
         if (more < 0 || np_cancel_check(request->cancel, err) < 0 ||
             map_record(request, meta, &record, err) < 0)
             return -1;
 
-    result->points.list = calloc(1, sizeof(*result->points.list));
-    if (result->points.list == NULL)
-        return np_fail_errno(err, NP_FAILED, ENOMEM, "standard input");
-    result->points.count = 1;
-    struct np_point *point = &result->points.list[0];
-    if (np_origin_point_of_meta(meta, "-", point, err) < 0)
-        return -1;
-    for (size_t i = 0; i < point->disk_count; i++)
-        np_origin_add_totals(&point->disks[i], np_reader_totals(reader, meta->disks[i].id),
+    for (size_t i = 0; i < meta->disk_count; i++)
+        np_origin_add_totals(&points.list[0].disks[i], np_reader_totals(reader, meta->disks[i].id),
                              np_reader_pos(reader));
-    const struct np_point *found;
-    if (np_points_find(&result->points, request->until, &found, err) < 0)
-        return -1;
+    result->points = points;
+    points = (struct np_points){0};
     snprintf(result->domain, sizeof(result->domain), "%s", meta->domain_name);
     result->domain_uuid = meta->domain;
     return 0;

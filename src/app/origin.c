@@ -145,13 +145,19 @@ void np_origin_close(struct np_origin *origin)
 
 /* ---- the path of a disk ---- */
 
+static bool same_digest(const struct np_totals *totals, const struct np_point_disk *disk)
+{
+    return !totals->digest_known || !disk->digest_known || np_hash128_equal(totals->digest, disk->digest);
+}
+
 static int check_identity(const struct np_stream *stream, const struct np_point_disk *disk, uint16_t *id,
                           struct np_error *err)
 {
     const struct np_meta *meta = np_stream_meta(stream);
     const struct np_meta_disk *found = np_meta_disk_by_target(meta, disk->target);
-    if (found == NULL || !np_uuid_equal(&meta->stream, &disk->stream_uuid) ||
-        !np_uuid_equal(&found->state, &disk->state) || found->geometry.size != disk->virtual_size) {
+    if (found == NULL || !same_digest(np_stream_totals(stream, found->id), disk) ||
+        !np_uuid_equal(&meta->stream, &disk->stream_uuid) || !np_uuid_equal(&found->state, &disk->state) ||
+        found->geometry.size != disk->virtual_size) {
         np_fail(err, NP_DAMAGED,
                 "%s: not the stream of disk %s that its point record names; was it renamed, or copied from "
                 "another set?",
@@ -159,6 +165,34 @@ static int check_identity(const struct np_stream *stream, const struct np_point_
         return np_error_where(err, disk->target, NP_NO_OFFSET);
     }
     *id = found->id;
+    return 0;
+}
+
+/*
+ * A record has no checksum. But each stream of its point lists all of the point's disks: so a record that
+ * lost a disk, or that names streams of two instants, is noticed. By state, not by stream: a merged one has
+ * another UUID.
+ */
+static int check_point(const struct np_stream *stream, const struct np_point *point, struct np_error *err)
+{
+    const struct np_meta *meta = np_stream_meta(stream);
+    if (!np_uuid_equal(&meta->point, &point->uuid))
+        return np_fail(err, NP_DAMAGED,
+                       "%s: not a stream of point %s, whose record names it: their UUIDs differ",
+                       np_stream_name(stream), point->id);
+    for (size_t i = 0; i < meta->point_disk_count; i++) {
+        const struct np_meta_point_disk *listed = &meta->point_disks[i];
+        const struct np_point_disk *disk = np_point_disk_of(point, listed->target);
+        if (np_uuid_is_nil(&listed->stream) ||
+            (disk != NULL && disk->stored && np_uuid_equal(&disk->state, &listed->state)))
+            continue;
+        np_fail(
+            err, NP_DAMAGED,
+            "%s: point %s holds disk %s, which the point's record lacks or has in another state: the record "
+            "is damaged; use another copy of it",
+            np_stream_name(stream), point->id, listed->target);
+        return np_error_where(err, listed->target, NP_NO_OFFSET);
+    }
     return 0;
 }
 
@@ -179,9 +213,29 @@ static int open_stream(struct np_origin *origin, const struct np_point_disk *dis
     return check_identity(opened->streams[i], disk, &opened->ids[i], err);
 }
 
+static int make_room(struct np_origin_disk *opened, size_t count, const char *target, struct np_error *err)
+{
+    opened->count = count;
+    opened->streams = calloc(count, sizeof(struct np_stream *));
+    opened->files = calloc(count, sizeof(struct np_stream_input *));
+    opened->ids = calloc(count, sizeof(*opened->ids));
+    if (opened->streams == NULL || opened->files == NULL || opened->ids == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "disk %s", target);
+    return 0;
+}
+
+static int open_newest(struct np_origin *origin, const struct np_point *point,
+                       const struct np_point_disk *disk, struct np_origin_disk *opened, struct np_error *err)
+{
+    if (open_stream(origin, disk, opened, 0, err) < 0)
+        return -1;
+    return origin->stream != NULL ? 0 : check_point(opened->streams[0], point, err);
+}
+
 static int open_path(struct np_origin *origin, const struct np_point *point, const char *target, bool hashes,
                      struct np_origin_disk *opened, struct np_error *err)
 {
+    size_t count;
     NP_AUTO_FREE const struct np_point_disk **path = NULL;
     const struct np_point_disk *disk = np_point_disk_of(point, target);
     if (origin->stream != NULL && disk != NULL && disk->parent[0] != '\0')
@@ -189,14 +243,10 @@ static int open_path(struct np_origin *origin, const struct np_point *point, con
                        "%s: disk %s is an increment on point %s; restore it from its set, where the streams "
                        "below it are",
                        disk->file, target, disk->parent);
-    if (np_points_path(&origin->points, point, target, &path, &opened->count, err) < 0)
+    if (np_points_path(&origin->points, point, target, &path, &count, err) < 0 ||
+        make_room(opened, count, target, err) < 0 || open_newest(origin, point, path[0], opened, err) < 0)
         return -1;
-    opened->streams = calloc(opened->count, sizeof(struct np_stream *));
-    opened->files = calloc(opened->count, sizeof(struct np_stream_input *));
-    opened->ids = calloc(opened->count, sizeof(*opened->ids));
-    if (opened->streams == NULL || opened->files == NULL || opened->ids == NULL)
-        return np_fail_errno(err, NP_FAILED, ENOMEM, "disk %s", target);
-    for (size_t i = 0; i < opened->count; i++)
+    for (size_t i = 1; i < count; i++)
         if (open_stream(origin, path[i], opened, i, err) < 0)
             return -1;
     return np_chain_open(opened->streams, opened->ids, opened->count, target, hashes, &opened->chain, err);
@@ -219,6 +269,18 @@ int np_origin_rewind_disk(struct np_origin_disk *opened, const char *target, boo
     np_chain_close(opened->chain);
     opened->chain = NULL;
     return np_chain_open(opened->streams, opened->ids, opened->count, target, hashes, &opened->chain, err);
+}
+
+int np_origin_open_stream(struct np_origin *origin, const struct np_point *point,
+                          const struct np_point_disk *disk, struct np_origin_disk *opened,
+                          struct np_error *err)
+{
+    *opened = (struct np_origin_disk){0};
+    if (make_room(opened, 1, disk->target, err) < 0 || open_newest(origin, point, disk, opened, err) < 0) {
+        np_origin_close_disk(origin, opened);
+        return -1;
+    }
+    return 0;
 }
 
 void np_origin_close_disk(struct np_origin *origin, struct np_origin_disk *opened)

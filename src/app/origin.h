@@ -50,6 +50,13 @@ int np_origin_open_disk(struct np_origin *origin, const char *target, bool hashe
 /** Begin the chain once more from the disk's first byte. */
 int np_origin_rewind_disk(struct np_origin_disk *opened, const char *target, bool hashes,
                           struct np_error *err);
+
+/**
+ * Open only the disk's stream of that point, without what it builds on; no chain. Checked in the same way.
+ */
+int np_origin_open_stream(struct np_origin *origin, const struct np_point *point,
+                          const struct np_point_disk *disk, struct np_origin_disk *opened,
+                          struct np_error *err);
 void np_origin_close_disk(struct np_origin *origin,
                           struct np_origin_disk *opened); /**< takes a zeroed struct */
 

@@ -22,6 +22,18 @@ static int was_committed(struct np_set *set, const char *id, bool *committed, st
     return 0;
 }
 
+/* A directory that does not go holds nothing that a later run needs: it must not stop them all. */
+static void remove_workdir(const struct np_intent *intent, const char *done)
+{
+    struct np_error err = NP_ERROR_INIT;
+    if (intent->work_dir[0] != '\0' && np_workdir_remove(intent->work_dir, &err) < 0)
+        np_log_warning("the run of %s did not come to its end; all it left is gone now but its directory, "
+                       "remove that by hand: %s",
+                       intent->started, err.message);
+    else
+        np_log_info("the run of %s did not come to its end: %s", intent->started, done);
+}
+
 int np_recover(struct np_set *set, struct np_domain *domain, struct np_error *err)
 {
     struct np_intent intent;
@@ -41,10 +53,8 @@ int np_recover(struct np_set *set, struct np_domain *domain, struct np_error *er
         if (np_set_remove_point_files(set, intent.point_id, err) < 0)
             return -1;
     }
-    if (intent.work_dir[0] != '\0' && np_workdir_remove(intent.work_dir, err) < 0)
-        return -1;
-    np_log_info("the run of %s did not come to its end: %s", intent.started,
-                committed ? "its point is committed; its job, socket and scratch are gone now"
-                          : "its job, checkpoint, socket, scratch and partial streams are gone now");
+    remove_workdir(&intent, committed
+                                ? "its point is committed; its job, socket and scratch are gone now"
+                                : "its job, checkpoint, socket, scratch and partial streams are gone now");
     return np_set_intent_clear(set, err);
 }

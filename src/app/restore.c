@@ -131,6 +131,20 @@ static void name_missing(const struct np_restore_request *request, const struct 
     }
 }
 
+/* A stream may hold some of its point's disks only, as those of a set do. */
+static void name_elsewhere(const struct np_restore_request *request, const struct np_meta *meta)
+{
+    for (size_t i = 0; i < meta->point_disk_count; i++) {
+        const struct np_meta_point_disk *disk = &meta->point_disks[i];
+        if (!np_uuid_is_nil(&disk->stream) && !np_uuid_equal(&disk->stream, &meta->stream) &&
+            np_targets_want(&request->disks, disk->target))
+            np_log_info(
+                "disk %s of the same restore point is in another stream and was not restored; restore "
+                "the set to get all disks",
+                disk->target);
+    }
+}
+
 /* ---- targets ---- */
 
 static int make_target(struct restore *restore, size_t i, struct np_error *err)
@@ -324,7 +338,10 @@ static int restore_from_origin(struct restore *restore, struct np_error *err)
             return -1;
     if (commit_all(restore, err) < 0)
         return -1;
-    name_missing(restore->request, origin.point, &origin.points);
+    if (origin.stream != NULL)
+        name_elsewhere(restore->request, np_stream_meta(origin.stream));
+    else
+        name_missing(restore->request, origin.point, &origin.points);
     return 0;
 }
 
@@ -353,9 +370,10 @@ static int take_blob(void *ctx, const char *name, uint64_t total, uint64_t offse
 static int choose_from_meta(struct restore *restore, const struct np_meta *meta, struct np_error *err)
 {
     NP_CLEANUP(np_points_clear)
-    struct np_points points = {.list = calloc(1, sizeof(struct np_point)), .count = 1};
+    struct np_points points = {.list = calloc(1, sizeof(struct np_point))};
     if (points.list == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "standard input");
+    points.count = 1;
     const struct np_point *point;
     if (np_origin_point_of_meta(meta, "standard input", &points.list[0], err) < 0 ||
         np_points_find(&points, restore->request->until, &point, err) < 0 ||
@@ -417,7 +435,10 @@ static int restore_from_pipe(struct restore *restore, struct np_error *err)
         restore->result->disks[i].read_bytes = totals->stored_bytes;
         restore->result->disks[i].seconds = np_clock_seconds() - began;
     }
-    return commit_all(restore, err);
+    if (commit_all(restore, err) < 0)
+        return -1;
+    name_elsewhere(restore->request, meta);
+    return 0;
 }
 
 int np_app_restore(const struct np_restore_request *request, struct np_restore_result *result,

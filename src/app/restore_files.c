@@ -51,9 +51,15 @@ int np_restore_dir_open(const char *path, const char *domain, struct np_restore_
     dir->made = mkdir(path, 0700) == 0;
     if (!dir->made && errno != EEXIST)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create the target directory", path);
+    if (dir->made)
+        chmod(path, 0700); /* a umask may have taken bits away that we need */
     dir->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir->fd < 0)
-        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open the target directory", path);
+    if (dir->fd < 0) {
+        np_fail_errno(err, NP_FAILED, errno, "%s: cannot open the target directory", path);
+        if (dir->made)
+            rmdir(path);
+        return -1;
+    }
     if (faccessat(dir->fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
         return np_fail_errno(err, NP_FAILED, errno, "%s: the target directory is not writable", path);
     dir->path = realpath(path, NULL);

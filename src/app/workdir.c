@@ -1,35 +1,52 @@
 #include "workdir.h"
 
+#include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
 #include "nbdpull/file.h"
+#include "nbdpull/uuid.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define PREFIX "nbdpull-"
 
-int np_workdir_make(const char *parent, const uid_t *owner, const gid_t *group, char **path,
-                    struct np_error *err)
+int np_workdir_name(const char *parent, char **path, struct np_error *err)
 {
-    NP_AUTO_FREE char *made = np_path_join(parent, PREFIX "XXXXXX");
-    if (made == NULL)
-        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", parent);
-    if (mkdtemp(made) == NULL)
-        return np_fail_errno(err, NP_FAILED, errno,
-                             "%s: cannot make a directory for socket and scratch (choose another with "
-                             "--scratch-dir)",
-                             parent);
-    if (owner != NULL && chown(made, *owner, *group) < 0) {
-        np_fail_errno(err, NP_FAILED, errno, "%s: cannot give the directory to QEMU's user %u:%u", made,
-                      (unsigned)*owner, (unsigned)*group);
-        rmdir(made);
+    struct np_uuid random;
+    char name[sizeof(PREFIX) + 8];
+    if (np_uuid_random(&random, err) < 0)
         return -1;
-    }
-    *path = NP_STEAL(made);
+    snprintf(name, sizeof(name), PREFIX "%08x", np_get_le32(random.bytes));
+    *path = np_path_join(parent, name);
+    return *path != NULL ? 0 : np_fail_errno(err, NP_FAILED, ENOMEM, "%s", parent);
+}
+
+/* The mode again: a umask may have taken bits away that QEMU needs. */
+static int give(const char *path, const uid_t *owner, const gid_t *group, struct np_error *err)
+{
+    if (chmod(path, 0700) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot set the directory's mode", path);
+    if (owner != NULL && chown(path, *owner, *group) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot give the directory to QEMU's user %u:%u",
+                             path, (unsigned)*owner, (unsigned)*group);
     return 0;
+}
+
+int np_workdir_make(const char *path, const uid_t *owner, const gid_t *group, struct np_error *err)
+{
+    if (mkdir(path, 0700) < 0)
+        return np_fail_errno(err, NP_FAILED, errno,
+                             "%s: cannot make a directory for socket and scratch (choose another place with "
+                             "--scratch-dir)",
+                             path);
+    if (give(path, owner, group, err) == 0)
+        return 0;
+    rmdir(path);
+    return -1;
 }
 
 static bool is_ours(const char *name)

@@ -14,12 +14,16 @@
 #define NP_WORKDIR_SCRATCH ".scratch" /**< ending of a scratch file's name */
 
 /**
- * Make PARENT/nbdpull-XXXXXX of mode 0700.
- * @param owner QEMU's user, or NULL to keep our own; needs root
- * @param path  out, owned (free)
+ * A new name PARENT/nbdpull-XXXXXXXX, so that it can be written down before the directory exists.
+ * @param path out, owned (free)
  */
-int np_workdir_make(const char *parent, const uid_t *owner, const gid_t *group, char **path,
-                    struct np_error *err);
+int np_workdir_name(const char *parent, char **path, struct np_error *err);
+
+/**
+ * Make the directory, of mode 0700. One that is there already is somebody else's: an error.
+ * @param owner QEMU's user, or NULL to keep our own; needs root
+ */
+int np_workdir_make(const char *path, const uid_t *owner, const gid_t *group, struct np_error *err);
 
 /**
  * Remove socket, scratch and the directory. Removes nothing else: the path may come from a file of a set

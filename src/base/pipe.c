@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,13 +18,18 @@ static void wake_up(void *ctx)
 
 /*
  * A write into a pipe blocks until all is taken, also after poll() said that there is room. Opening the pipe
- * once more gives a description of our own that may be non-blocking without anybody else noticing.
+ * once more gives a description of our own that may be non-blocking without anybody else noticing. Where that
+ * is refused (a pipe of another user) small writes have to do.
  */
-static void reopen_for_writing(struct np_pipe *pipe)
+static void prepare_for_writing(struct np_pipe *pipe)
 {
     struct stat st;
     char path[32];
-    if (fstat(pipe->fd, &st) < 0 || !S_ISFIFO(st.st_mode))
+    if (fstat(pipe->fd, &st) < 0)
+        return;
+    pipe->socket = S_ISSOCK(st.st_mode);
+    pipe->blocks = S_ISFIFO(st.st_mode);
+    if (!pipe->blocks)
         return;
     snprintf(path, sizeof(path), "/proc/self/fd/%d", pipe->fd);
     int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
@@ -31,6 +37,7 @@ static void reopen_for_writing(struct np_pipe *pipe)
         return;
     pipe->fd = fd;
     pipe->own = true;
+    pipe->blocks = false;
 }
 
 int np_pipe_open(int fd, bool output, const char *name, struct np_cancel *cancel, struct np_pipe *pipe,
@@ -41,7 +48,7 @@ int np_pipe_open(int fd, bool output, const char *name, struct np_cancel *cancel
         return np_fail_errno(err, NP_FAILED, errno, "%s", name);
     pipe->name = name;
     if (output)
-        reopen_for_writing(pipe);
+        prepare_for_writing(pipe);
     np_cancel_add(cancel, &pipe->entry, wake_up, pipe);
     return 0;
 }
@@ -96,11 +103,25 @@ static void advance(struct iovec **pieces, int *count, size_t written)
     }
 }
 
+/* Poll says that a pipe has room only when it has room for PIPE_BUF bytes. Source: pipe(7). */
+static ssize_t write_some(struct np_pipe *pipe, struct iovec *pieces, int count)
+{
+    if (pipe->blocks)
+        return write(pipe->fd, pieces->iov_base, pieces->iov_len < PIPE_BUF ? pieces->iov_len : PIPE_BUF);
+    count = count < IOV_MAX ? count : IOV_MAX;
+    if (!pipe->socket)
+        return writev(pipe->fd, pieces, count);
+    const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = (size_t)count};
+    return sendmsg(pipe->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 int np_pipe_writev(struct np_pipe *pipe, struct iovec *pieces, int count, struct np_error *err)
 {
     advance(&pieces, &count, 0);
     while (count > 0) {
-        ssize_t n = writev(pipe->fd, pieces, count < IOV_MAX ? count : IOV_MAX);
+        if (pipe->blocks && wait_ready(pipe, POLLOUT, err) < 0)
+            return -1;
+        ssize_t n = write_some(pipe, pieces, count);
         if (n >= 0) {
             advance(&pieces, &count, (size_t)n);
         } else if (errno == EAGAIN) {

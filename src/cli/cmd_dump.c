@@ -23,6 +23,9 @@ static const char help[] =
     "  -v, --verbose            say each step on standard error\n"
     "  -h, --help               this text\n";
 
+#define DISK_COLUMN 8        /* characters of the table's columns; a longer text gets a line of its own */
+#define CHECKPOINT_COLUMN 54 /* behind the longest id, time and level, inside 100 */
+
 struct arguments {
     struct np_dump_request request;
     bool map;
@@ -82,6 +85,7 @@ static void print_json_row(struct rows *rows, const struct np_map_row *row)
 static int print_row(void *ctx, const struct np_map_row *row, struct np_error *err)
 {
     struct rows *rows = ctx;
+    char point[NP_POINT_ID_MAX];
     if (rows->json) {
         print_json_row(rows, row);
     } else {
@@ -89,8 +93,8 @@ static int print_row(void *ctx, const struct np_map_row *row, struct np_error *e
             printf("%-6s %-8s %-5s %16s %16s  %-6s %16s\n", "POINT", "DISK", "KIND", "OFFSET", "LENGTH",
                    "CODEC", "POS");
         printf("%-6s %-8s %-5s %16" PRIu64 " %16" PRIu64 "  %-6s %16" PRIu64 "\n",
-               row->point[0] != '\0' ? row->point : "-", row->target, row->kind, row->offset, row->length,
-               row->codec[0] != '\0' ? row->codec : "-", row->pos);
+               row->point[0] != '\0' ? np_output_text(row->point, point, sizeof(point)) : "-", row->target,
+               row->kind, row->offset, row->length, row->codec[0] != '\0' ? row->codec : "-", row->pos);
     }
     rows->count++;
     return ferror(stdout) ? np_report_flush(stdout, err) : 0;
@@ -98,19 +102,46 @@ static int print_row(void *ctx, const struct np_map_row *row, struct np_error *e
 
 /* ---- the table of points ---- */
 
+/* A long name has a line of its own, so that the columns stay in place and inside 100. */
+static void print_named(const char *name, const char *columns)
+{
+    if (strlen(name) <= DISK_COLUMN)
+        printf("        %-*s %s\n", DISK_COLUMN, name, columns);
+    else
+        printf("        %s\n        %*s %s\n", name, DISK_COLUMN, "", columns);
+}
+
 static void print_disk(const struct np_point_disk *disk)
 {
     char size[NP_SIZE_TEXT], data[NP_SIZE_TEXT], zero[NP_SIZE_TEXT], stored[NP_SIZE_TEXT], ratio[16] = "-";
+    char why[NP_WHY_MAX], parent[NP_POINT_ID_MAX], level[NP_LEVEL_MAX], how[NP_HOW_MAX], columns[200];
     if (!disk->stored) {
-        printf("        %-8s not stored: %.70s\n", disk->target, disk->why);
+        snprintf(columns, sizeof(columns), "not stored: %.70s", np_output_text(disk->why, why, sizeof(why)));
+        print_named(disk->target, columns);
         return;
     }
     if (disk->stored_bytes > 0)
         snprintf(ratio, sizeof(ratio), "%.2f", (double)disk->data_bytes / (double)disk->stored_bytes);
-    printf("        %-8s %-5s %-6s %-6s %10s %10s %10s %10s %7s\n", disk->target, disk->level, disk->how,
-           disk->parent[0] != '\0' ? disk->parent : "-", np_output_size(disk->virtual_size, size),
-           np_output_size(disk->data_bytes, data), np_output_size(disk->zero_bytes, zero),
-           np_output_size(disk->stored_bytes, stored), ratio);
+    np_output_text(disk->parent[0] != '\0' ? disk->parent : "-", parent, sizeof(parent));
+    snprintf(columns, sizeof(columns), "%-5s %-6s %-6s %10s %10s %10s %10s %7s",
+             np_output_text(disk->level, level, sizeof(level)), np_output_text(disk->how, how, sizeof(how)),
+             parent, np_output_size(disk->virtual_size, size), np_output_size(disk->data_bytes, data),
+             np_output_size(disk->zero_bytes, zero), np_output_size(disk->stored_bytes, stored), ratio);
+    print_named(disk->target, columns);
+}
+
+static void print_point(const struct np_point *point)
+{
+    char id[NP_POINT_ID_MAX], time[NP_TIME_MAX], level[NP_LEVEL_MAX], checkpoint[NP_CHECKPOINT_MAX];
+    np_output_text(point->id[0] != '\0' ? point->id : "-", id, sizeof(id));
+    np_output_text(point->checkpoint[0] != '\0' ? point->checkpoint : "-", checkpoint, sizeof(checkpoint));
+    bool fits = strlen(checkpoint) <= CHECKPOINT_COLUMN;
+    printf("%-7s %-20s %-5s %s\n", id, np_output_text(point->time, time, sizeof(time)),
+           np_output_text(point->level, level, sizeof(level)), fits ? checkpoint : "");
+    if (!fits)
+        printf("    %s\n", checkpoint);
+    for (size_t i = 0; i < point->disk_count; i++)
+        print_disk(&point->disks[i]);
 }
 
 static void print_points(const struct np_dump_result *result)
@@ -120,15 +151,9 @@ static void print_points(const struct np_dump_result *result)
         return;
     }
     printf("%-7s %-20s %-5s %s\n", "POINT", "TIME", "LEVEL", "CHECKPOINT");
-    printf("        %-8s %-5s %-6s %-6s %10s %10s %10s %10s %7s\n", "DISK", "LEVEL", "HOW", "PARENT", "SIZE",
-           "DATA", "ZERO", "STORED", "RATIO");
-    for (size_t i = 0; i < result->points.count; i++) {
-        const struct np_point *point = &result->points.list[i];
-        printf("%-7s %-20s %-5s %s\n", point->id[0] != '\0' ? point->id : "-", point->time, point->level,
-               point->checkpoint[0] != '\0' ? point->checkpoint : "-");
-        for (size_t j = 0; j < point->disk_count; j++)
-            print_disk(&point->disks[j]);
-    }
+    print_named("DISK", "LEVEL HOW    PARENT       SIZE       DATA       ZERO     STORED   RATIO");
+    for (size_t i = 0; i < result->points.count; i++)
+        print_point(&result->points.list[i]);
 }
 
 static int print_json(const struct np_dump_result *result, bool map, const struct np_error *outcome,

@@ -128,9 +128,10 @@ static void print_plan(const struct np_restore_result *result)
 
 static void print_summary(const struct np_restore_result *result)
 {
-    char size[NP_SIZE_TEXT], data[NP_SIZE_TEXT];
-    printf("%s: point %s of %s, %.1f s\n", result->domain, result->point[0] != '\0' ? result->point : "-",
-           result->time, result->seconds);
+    char size[NP_SIZE_TEXT], data[NP_SIZE_TEXT], domain[256], point[NP_POINT_ID_MAX], time[NP_TIME_MAX];
+    printf("%s: point %s of %s, %.1f s\n", np_output_text(result->domain, domain, sizeof(domain)),
+           result->point[0] != '\0' ? np_output_text(result->point, point, sizeof(point)) : "-",
+           np_output_text(result->time, time, sizeof(time)), result->seconds);
     for (size_t i = 0; i < result->disk_count; i++)
         printf("  %s: %s, %s of data\n", result->disks[i].path,
                np_output_size(result->disks[i].virtual_size, size),

@@ -29,6 +29,24 @@ const char *np_output_size(uint64_t bytes, char text[NP_SIZE_TEXT])
     return text;
 }
 
+/* ASCII's and, in UTF-8, those of U+0080 to U+009F, of which some terminals take one for an escape. */
+static bool is_control(const unsigned char *c)
+{
+    return c[0] < ' ' || c[0] == 0x7f || (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f);
+}
+
+const char *np_output_text(const char *text, char *to, size_t room)
+{
+    snprintf(to, room, "%s", text);
+    for (unsigned char *c = (unsigned char *)to; *c != '\0'; c++)
+        if (is_control(c)) {
+            if (*c == 0xc2)
+                *c++ = ' ';
+            *c = ' ';
+        }
+    return to;
+}
+
 static void clear_line_locked(void)
 {
     if (line_is_shown)
@@ -47,10 +65,8 @@ void np_output_clear_line(void)
 /* Names and libvirt's texts may hold line breaks and escape sequences; a message stays one line of text. */
 static void put_line(const char *before, const char *text)
 {
-    fprintf(stderr, "nbdpull: %s", before);
-    for (const char *c = text; *c != '\0'; c++)
-        putc((unsigned char)*c < ' ' || *c == '\177' ? ' ' : *c, stderr);
-    putc('\n', stderr);
+    char line[NP_ERROR_MESSAGE_MAX];
+    fprintf(stderr, "nbdpull: %s%s\n", before, np_output_text(text, line, sizeof(line)));
 }
 
 void np_output_error(const char *message)

@@ -12,6 +12,13 @@
 /** "2.7 GiB", "512 B". */
 const char *np_output_size(uint64_t bytes, char text[NP_SIZE_TEXT]);
 
+/**
+ * A text from a set, a stream or libvirt as it may be shown: control characters, which could move the cursor
+ * or break a table, become spaces.
+ * @param to out; cut to fit
+ */
+const char *np_output_text(const char *text, char *to, size_t room);
+
 /** Send log lines to standard error: warnings always, information unless quiet, steps when verbose. */
 void np_output_log(bool quiet, bool verbose);
 

@@ -68,6 +68,18 @@ static int feed(struct np_replay *replay, const struct np_restore_options *optio
     return 0;
 }
 
+/* The streams were opened for the survey before; buffers and target have the sizes of then. */
+static int check_geometry(const struct np_chain *chain, const struct np_restore_disk *disk,
+                          struct np_error *err)
+{
+    const struct np_geometry *now = np_chain_geometry(chain);
+    if (now->size == disk->geometry.size && now->chunk == disk->geometry.chunk &&
+        now->granule == disk->geometry.granule)
+        return 0;
+    np_fail(err, NP_DAMAGED, "disk %s: its streams were exchanged while they were read", disk->target_name);
+    return np_error_where(err, disk->target_name, NP_NO_OFFSET);
+}
+
 int np_restore_chain(const struct np_restore_options *options, struct np_chain *chain,
                      struct np_stream *const *streams, const uint16_t *ids,
                      const struct np_restore_disk *disk, struct np_restore_counts *counts,
@@ -75,7 +87,8 @@ int np_restore_chain(const struct np_restore_options *options, struct np_chain *
 {
     struct np_replay *replay;
     *counts = (struct np_restore_counts){0};
-    if (np_replay_start(options, disk, 1, disk->geometry.chunk, &replay, err) < 0)
+    if (check_geometry(chain, disk, err) < 0 ||
+        np_replay_start(options, disk, 1, disk->geometry.chunk, &replay, err) < 0)
         return -1;
 
     struct np_error mine = NP_ERROR_INIT;

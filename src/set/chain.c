@@ -364,14 +364,19 @@ static int next_between(struct np_chain *chain, struct np_chain_step *step, stru
     return 0;
 }
 
-/* The run that reaches the disk's end. */
-static int finish(struct np_chain *chain, struct np_chain_step *step)
+/* The run that reaches the disk's end. After it, what each index lists must be what its stream counts: one
+ * that lacks a record would give older bytes. */
+static int finish(struct np_chain *chain, struct np_chain_step *step, struct np_error *err)
 {
-    if (chain->run_start == chain->run_end)
-        return 0;
-    give_zero(step, chain->run_start, chain->run_end);
-    chain->run_start = chain->run_end;
-    return 1;
+    if (chain->run_start != chain->run_end) {
+        give_zero(step, chain->run_start, chain->run_end);
+        chain->run_start = chain->run_end;
+        return 1;
+    }
+    for (size_t i = 0; i < chain->count; i++)
+        if (np_cursor_finish(chain->layers[i].cursor, err) < 0)
+            return np_error_where(err, chain->target, NP_NO_OFFSET);
+    return 0;
 }
 
 static int next_step(struct np_chain *chain, struct np_chain_step *step, struct np_error *err)
@@ -381,7 +386,7 @@ static int next_step(struct np_chain *chain, struct np_chain_step *step, struct 
         switch (chain->phase) {
         case BETWEEN:
             if (chain->at >= chain->geometry.size)
-                return finish(chain, step);
+                return finish(chain, step, err);
             got = next_between(chain, step, err);
             break;
         case RECORDS:

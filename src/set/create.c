@@ -122,14 +122,25 @@ int np_create_json(struct np_store *store, int dir, const char *path, struct np_
     return np_set_json_write(store, path, json, err);
 }
 
+static bool remove_name(int dir, const char *name, int flags)
+{
+    return unlinkat(dir, name, flags) == 0 || errno == ENOENT;
+}
+
+/* Only under the lock: another process may be making the set. */
+static bool remove_contents(struct np_set *set)
+{
+    for (size_t i = 0; np_store_areas[i] != NULL; i++)
+        if (!remove_name(set->dir, np_store_areas[i], AT_REMOVEDIR))
+            return false;
+    return remove_name(set->dir, "set.json", 0) && remove_name(set->dir, "lock", 0);
+}
+
 /* Whatever does not go is left: an empty set is harmless, and what somebody put into it is not ours. */
 void np_set_abandon(struct np_set *set)
 {
-    if (!set->made || set->json.committed > 0)
+    if (set->made && (set->json.committed > 0 || !remove_contents(set)))
         return;
-    for (size_t i = 0; np_store_areas[i] != NULL; i++)
-        if (unlinkat(set->dir, np_store_areas[i], AT_REMOVEDIR) < 0)
-            return;
-    if (unlinkat(set->dir, "set.json", 0) == 0 && unlinkat(set->dir, "lock", 0) == 0 && set->made_directory)
+    if (set->made_directory)
         rmdir(set->path);
 }

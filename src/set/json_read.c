@@ -31,6 +31,9 @@ int np_json_read_parse(const char *text, size_t size, const char *file, struct n
         return 0;
     }
     json_object_put(object);
+    if (cause == json_tokener_continue)
+        return np_fail(err, NP_DAMAGED,
+                       "%s: byte %zu: not JSON: it ends there, in the middle; was it truncated?", file, size);
     if (cause == json_tokener_success)
         return np_fail(err, NP_DAMAGED, "%s: byte %zu: not one JSON object and nothing else", file, end);
     return np_fail(err, NP_DAMAGED, "%s: byte %zu: not JSON: %s", file, end, json_tokener_error_desc(cause));

@@ -12,6 +12,8 @@
 
 static void close_half_open(struct np_set **set)
 {
+    if (*set != NULL)
+        np_set_abandon(*set);
     np_set_close(*set);
 }
 
@@ -54,7 +56,6 @@ static int load(struct np_set *set, enum np_set_mode mode, struct np_error *err)
         return 0;
     if (mode != NP_SET_CREATE)
         return np_fail(err, NP_FAILED, "%s: not a backup set: it has no set.json", set->path);
-    set->made = true;
     return np_create_json(set->store, set->dir, set->path, &set->json, err);
 }
 
@@ -95,6 +96,8 @@ int np_set_open(const char *path, enum np_set_mode mode, const char *command, st
     bool writable = mode != NP_SET_READ;
     if (writable && np_lock_take(set->dir, path, command, &set->lock, err) < 0)
         return -1;
+    set->made = mode == NP_SET_CREATE && faccessat(set->dir, "set.json", F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+                errno == ENOENT;
     if (np_store_dir_open(set->dir, path, writable, &set->store, err) < 0)
         return -1;
     if (mode == NP_SET_CREATE && np_create_areas(set->dir, path, err) < 0)

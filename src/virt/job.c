@@ -45,21 +45,24 @@ static int is_running(struct np_domain *domain, const char *socket, bool *runnin
 
 /* ---- ending ---- */
 
+/* Say it when the cause is that the connection broke: then the job may still run. */
 static int not_known(struct np_domain *domain, struct np_error *err)
 {
-    return np_error_context(err,
-                            "the connection to libvirt broke, so it is not known whether the backup job of "
-                            "domain %s still runs (`virsh domjobinfo`, `virsh domjobabort`)",
-                            domain->name);
+    if (virConnectIsAlive(domain->virt->conn) == 1)
+        return -1;
+    return np_error_context(
+        err,
+        "the connection to libvirt broke, so it is not known whether the backup job of domain %s "
+        "still runs (`virsh domjobinfo`, `virsh domjobabort`)",
+        domain->name);
 }
 
-/* "No job" and "no such domain" are no faults here: the caller asks what runs. */
-static int abort_job(struct np_domain *domain, struct np_error *err)
+/* "No job" and "no such domain" are no faults here: the caller asks what runs. @param accepted out */
+static int abort_job(struct np_domain *domain, bool *accepted, struct np_error *err)
 {
-    if (virDomainAbortJob(domain->ptr) == 0)
-        return 0;
-    int code = np_virt_error_code();
-    if (code == VIR_ERR_OPERATION_INVALID || code == VIR_ERR_NO_DOMAIN)
+    *accepted = virDomainAbortJob(domain->ptr) == 0;
+    int code = *accepted ? VIR_ERR_OK : np_virt_error_code();
+    if (*accepted || code == VIR_ERR_OPERATION_INVALID || code == VIR_ERR_NO_DOMAIN)
         return 0;
     return np_virt_error(err, "cannot end the backup job of domain %s", domain->name);
 }
@@ -70,21 +73,20 @@ static int abort_job(struct np_domain *domain, struct np_error *err)
  */
 static int end_job(struct np_domain *domain, struct np_watch *watch, const char *socket, struct np_error *err)
 {
-    bool woken = true;
-    for (bool aborted = false;; aborted = true) {
+    for (bool woken = true, aborted = false;;) {
         struct np_watch_news news;
         np_watch_read(watch, &news);
         bool running;
         if (is_running(domain, socket, &running, err) < 0)
-            return news.disconnected ? not_known(domain, err) : -1;
+            return not_known(domain, err);
         if (!running)
             return 0;
         if (!woken)
             return np_fail(err, NP_FAILED,
                            "the backup job of domain %s (socket %s) did not end within %d s of its abort",
                            domain->name, socket, END_SECONDS);
-        if (!aborted && abort_job(domain, err) < 0)
-            return -1;
+        if (!aborted && abort_job(domain, &aborted, err) < 0)
+            return not_known(domain, err);
         woken = np_watch_wait(watch, news.count, END_SECONDS);
     }
 }
@@ -136,7 +138,7 @@ int np_job_check_ours(struct np_job *job, struct np_error *err)
 {
     NP_AUTO_FREE char *socket = NULL;
     if (np_job_running_socket(job->domain, &socket, err) < 0)
-        return np_error_context(err, "cannot tell whether our backup job still runs");
+        return not_known(job->domain, err);
     if (socket == NULL)
         return say_why_over(job, err);
     if (strcmp(socket, job->socket) != 0)
@@ -205,6 +207,16 @@ static void explain_permission(struct np_domain *domain, const struct np_job_spe
         owner, where);
 }
 
+static void explain_full(const struct np_job_spec *spec, struct np_error *err)
+{
+    char where[512];
+    describe_directory(spec->socket, where, sizeof(where));
+    size_t used = strlen(err->message);
+    snprintf(err->message + used, sizeof(err->message) - used,
+             ". The scratch files are in %s: free some space there, or take another place with --scratch-dir",
+             where);
+}
+
 static const struct np_job_disk *disk_in_text(const struct np_job_spec *spec, const char *text)
 {
     for (size_t i = 0; i < spec->disk_count; i++) {
@@ -222,6 +234,7 @@ static void begin_failed(struct np_domain *domain, const struct np_job_spec *spe
     bool denied = strstr(text, "ermission denied") != NULL;
     bool another = (code == VIR_ERR_INTERNAL_ERROR && strstr(text, "blockjob") != NULL) ||
                    (code == VIR_ERR_OPERATION_INVALID && strstr(text, "another backup job") != NULL);
+    bool full = strstr(text, "No space left") != NULL;
     const struct np_job_disk *disk = disk_in_text(spec, text);
     np_virt_error(err, "cannot begin the backup job of domain %s", domain->name);
     if (another)
@@ -230,6 +243,8 @@ static void begin_failed(struct np_domain *domain, const struct np_job_spec *spe
         np_error_where(err, disk->target, NP_NO_OFFSET);
     if (denied)
         explain_permission(domain, spec, err);
+    if (full)
+        explain_full(spec, err);
 }
 
 /*

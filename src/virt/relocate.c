@@ -22,6 +22,7 @@ static const char *const traces[] = {
     "/domain/@id",
     "/domain/uuid",
     "/domain/sysinfo/system/entry[@name='uuid']",           /* must equal the UUID */
+    "/domain/sysinfo/system[not(*)]",                       /* which must not be empty */
     "/domain/seclabel[@type='dynamic' and not(baselabel)]", /* what libvirt does without being told */
     "/domain/devices/*/alias[not(starts-with(@name, 'ua-'))]",
     "/domain/devices/interface/mac",
@@ -40,6 +41,9 @@ static const char *const traces[] = {
     "/domain/devices/graphics/@address",
     "/domain/devices/graphics/listen/@socket",
     "/domain/os/varstore/@path",
+    /* Never written by libvirt, which reads the first it finds: what we change must be that one. */
+    "/domain/os[position() > 1]",
+    "/domain/os/nvram[position() > 1]",
 };
 
 /* ---- what goes with a word to the user: devices that cannot be there twice ---- */
@@ -63,7 +67,7 @@ static const struct {
     {"/domain/devices/rng[backend/@model='egd']", "a random source at a socket of the host"},
     {"/domain/devices/channel[target/@type='guestfwd']", "a guestfwd channel"},
     {"/domain/devices/crypto[backend/source]", "a crypto device of the host"},
-    {"/domain/*[local-name()='commandline']", "additional arguments of QEMU"},
+    {"/domain/*[local-name()='commandline' or local-name()='override']", "additional arguments of QEMU"},
 };
 
 static int drop_shared(xmlDocPtr doc, struct np_error *err)
@@ -327,7 +331,7 @@ int np_xml_relocate(const char *domain_xml, const char *name, const struct np_xm
     if (np_xml_parse(domain_xml, "domain XML", "domain", &doc, err) < 0)
         return -1;
     xmlNodePtr root = xmlDocGetRootElement(doc);
-    if (set_name(root, name, err) < 0 || set_nvram(root, nvram, err) < 0 || drop_traces(doc, err) < 0 ||
+    if (set_name(root, name, err) < 0 || drop_traces(doc, err) < 0 || set_nvram(root, nvram, err) < 0 ||
         drop_shared(doc, err) < 0 || detach(doc, err) < 0 || relocate_disks(doc, disks, count, err) < 0)
         return -1;
     return np_xml_dump(doc, xml, err);

@@ -1,5 +1,6 @@
 #include "watch.h"
 
+#include "nbdpull/bytes.h"
 #include "virt_error.h"
 
 #include <errno.h>
@@ -29,7 +30,7 @@ struct np_link {
     unsigned references;
     virConnectPtr conn;
     bool can_break;
-    int job_callback, lifecycle_callback; /* identifiers of the registrations, or -1 */
+    int callbacks[3]; /* identifiers of the registrations, or -1 */
     struct np_watch *watches;
 };
 
@@ -116,16 +117,35 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int 
     return 0;
 }
 
+/* A job that fails while it begins ends without an event of its own: only its disks' block jobs tell. */
+static void on_block_job(virConnectPtr conn, virDomainPtr domain, const char *disk, int type, int status,
+                         void *ctx)
+{
+    (void)conn;
+    (void)disk;
+    (void)type;
+    (void)status;
+    struct np_link *link = ctx;
+    unsigned char uuid[VIR_UUID_BUFLEN];
+    if (virDomainGetUUID(domain, uuid) < 0)
+        return;
+
+    pthread_mutex_lock(&lock);
+    for (struct np_watch *watch = next_watch(link->watches, uuid); watch;
+         watch = next_watch(watch->next, uuid))
+        watch->news.count++;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
 static void on_close(virConnectPtr conn, int reason, void *ctx)
 {
     (void)conn;
     (void)reason;
     struct np_link *link = ctx;
     pthread_mutex_lock(&lock);
-    for (struct np_watch *watch = link->watches; watch != NULL; watch = watch->next) {
-        watch->news.disconnected = true;
+    for (struct np_watch *watch = link->watches; watch != NULL; watch = watch->next)
         watch->news.count++;
-    }
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
 }
@@ -149,34 +169,30 @@ static void release(void *ctx)
         free(link);
 }
 
-/* Libvirt drops the registration's reference by release(); not that of one that failed. */
-static int register_for(struct np_link *link, int event, virConnectDomainEventGenericCallback callback)
-{
-    add_references(link, 1);
-    int id = virConnectDomainEventRegisterAny(link->conn, NULL, event, callback, link, release);
-    if (id < 0)
-        add_references(link, -1);
-    return id;
-}
+static const struct {
+    int event;
+    virConnectDomainEventGenericCallback callback;
+} registrations[] = {
+    {VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, VIR_DOMAIN_EVENT_CALLBACK(on_job)},
+    {VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle)},
+    {VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2, VIR_DOMAIN_EVENT_CALLBACK(on_block_job)},
+};
 
-/* Without a reference: some drivers take no such callback and would never drop it. Libvirt calls back under a
-   lock that unregistering takes, so none is under way afterwards. */
-static int register_close(struct np_link *link)
-{
-    return link->can_break ? virConnectRegisterCloseCallback(link->conn, on_close, link, NULL) : 0;
-}
-
+/* Libvirt drops a registration's reference by release(); not that of one that failed. */
 static int register_all(struct np_link *link)
 {
-    link->job_callback =
-        register_for(link, VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, VIR_DOMAIN_EVENT_CALLBACK(on_job));
-    if (link->job_callback < 0)
-        return -1;
-    link->lifecycle_callback =
-        register_for(link, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle));
-    if (link->lifecycle_callback < 0)
-        return -1;
-    return register_close(link);
+    for (size_t i = 0; i < NP_ARRAY_SIZE(registrations); i++) {
+        add_references(link, 1);
+        link->callbacks[i] = virConnectDomainEventRegisterAny(link->conn, NULL, registrations[i].event,
+                                                              registrations[i].callback, link, release);
+        if (link->callbacks[i] < 0) {
+            add_references(link, -1);
+            return -1;
+        }
+    }
+    /* Without a reference: some drivers take no such callback and would never drop it. Libvirt calls back
+       under a lock that unregistering takes, so none is under way afterwards. */
+    return link->can_break ? virConnectRegisterCloseCallback(link->conn, on_close, link, NULL) : 0;
 }
 
 int np_link_begin(virConnectPtr conn, bool can_break, struct np_link **out, struct np_error *err)
@@ -185,8 +201,8 @@ int np_link_begin(virConnectPtr conn, bool can_break, struct np_link **out, stru
     struct np_link *link = malloc(sizeof(*link));
     if (link == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot watch the connection to libvirt");
-    *link = (struct np_link){
-        .references = 1, .conn = conn, .can_break = can_break, .job_callback = -1, .lifecycle_callback = -1};
+    *link =
+        (struct np_link){.references = 1, .conn = conn, .can_break = can_break, .callbacks = {-1, -1, -1}};
     if (register_all(link) < 0) {
         np_virt_error(err, "cannot register for the events of libvirt");
         np_link_end(link);
@@ -202,10 +218,10 @@ void np_link_end(struct np_link *link)
         return;
     if (link->can_break)
         virConnectUnregisterCloseCallback(link->conn, on_close);
-    if (link->job_callback >= 0)
-        virConnectDomainEventDeregisterAny(link->conn, link->job_callback);
-    if (link->lifecycle_callback >= 0)
-        virConnectDomainEventDeregisterAny(link->conn, link->lifecycle_callback);
+    for (size_t i = 0; i < NP_ARRAY_SIZE(link->callbacks); i++) {
+        if (link->callbacks[i] >= 0)
+            virConnectDomainEventDeregisterAny(link->conn, link->callbacks[i]);
+    }
     release(link);
 }
 

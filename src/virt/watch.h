@@ -20,8 +20,7 @@ int np_link_begin(virConnectPtr conn, bool can_break, struct np_link **link, str
 void np_link_end(struct np_link *link);
 
 struct np_watch_news {
-    unsigned long count; /* events so far, of every kind */
-    bool disconnected;   /* the connection to libvirt broke */
+    unsigned long count; /* events so far, of every kind; the end of the connection is one */
     const char *stopped; /* how the domain ended ("was destroyed"), or NULL; static string */
     char job_error[256]; /* what the event of the last completed job said, or "" */
 };

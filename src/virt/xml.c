@@ -31,8 +31,9 @@ int np_xml_parse(const char *text, const char *what, const char *root, xmlDocPtr
         return np_fail(err, NP_FAILED, "%s: has a document type declaration, which is not accepted", what);
 
     xmlResetLastError();
-    NP_XML_DOC xmlDocPtr doc = xmlReadMemory(text, (int)size, NULL, "UTF-8",
-                                             XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+    NP_XML_DOC xmlDocPtr doc =
+        xmlReadMemory(text, (int)size, NULL, "UTF-8",
+                      XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_NOBLANKS);
     if (doc == NULL)
         return parse_failed(what, err);
     xmlNodePtr element = xmlDocGetRootElement(doc);

@@ -19,7 +19,7 @@
 #include <libvirt/virterror.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
+#include <time.h>
 
 #define EMULATOR "/usr/bin/qemu-system-x86_64"
 
@@ -231,6 +231,22 @@ static void assert_no_checkpoints(void)
     ok(np_checkpoint_list(lab.domain, "", &names, &err));
     assert_int_equal(names.count, 0);
     np_names_clear(&names);
+}
+
+/* Bitmaps of that name in all images, as QEMU tells. */
+static void count_bitmaps(const char *name, size_t wanted)
+{
+    char *answer = NULL;
+    assert_int_equal(
+        virDomainQemuMonitorCommand(lab.domain->ptr, "{\"execute\":\"query-named-block-nodes\"}", &answer, 0),
+        0);
+    char quoted[64];
+    snprintf(quoted, sizeof(quoted), "\"name\":\"%s\"", name);
+    size_t found = 0;
+    for (const char *at = answer; (at = strstr(at, quoted)) != NULL; at++)
+        found++;
+    free(answer);
+    assert_int_equal(found, wanted);
 }
 
 /* The test stands beside the job as another program would. */
@@ -478,6 +494,28 @@ static void test_job__existing_scratch_is_refused_and_kept(void **state)
     assert_no_checkpoints();
 }
 
+/*
+ * libvirt exports last: it has made the checkpoint by then and does not take it back. Its job then ends
+ * without an event of its own, which must not be waited for.
+ */
+static void test_job__failed_export_leaves_nothing(void **state)
+{
+    NEEDS_LAB();
+    struct np_error err = NP_ERROR_INIT;
+    AUTO_PATHS paths = {0};
+    fill_spec(&paths, "c-export");
+    paths.disks[1].export_name = paths.disks[0].export_name;
+    struct np_job *job = NULL;
+    time_t before = time(NULL);
+    fails(NP_FAILED, np_job_begin(lab.domain, &paths.spec, &job, &err));
+    assert_in_range(time(NULL) - before, 0, 50);
+    assert_no_checkpoints();
+    count_bitmaps("c-export", 0);
+    assert_no_file(paths.scratch_a);
+    assert_no_file(paths.scratch_c);
+    ok(np_job_check_free(lab.domain, &err));
+}
+
 /* ---- checkpoints ---- */
 
 static void test_checkpoint__lists_shows_and_deletes(void **state)
@@ -559,21 +597,6 @@ static void make_checkpoint_of_two(const char *name)
     end(job);
 }
 
-static void count_bitmaps(const char *name, size_t wanted)
-{
-    char *answer = NULL;
-    assert_int_equal(
-        virDomainQemuMonitorCommand(lab.domain->ptr, "{\"execute\":\"query-named-block-nodes\"}", &answer, 0),
-        0);
-    char quoted[64];
-    snprintf(quoted, sizeof(quoted), "\"name\":\"%s\"", name);
-    size_t found = 0;
-    for (const char *at = answer; (at = strstr(at, quoted)) != NULL; at++)
-        found++;
-    free(answer);
-    assert_int_equal(found, wanted);
-}
-
 /* QEMU's own name of the node that holds the disk's image, so that a bitmap can be removed behind libvirt's
  * back. */
 static void remove_bitmap(const char *file, const char *bitmap)
@@ -646,6 +669,72 @@ static void test_relocate__defines_beside_the_original(void **state)
     }
 }
 
+/* Defined only, never started: one of each kind of device that leads out of the guest. */
+static const char rich_guest[] =
+    "<domain type='qemu'><name>virt-embed-rich</name><uuid>11111111-2222-3333-4444-555555555555</uuid>"
+    "<genid>aaaaaaaa-2222-3333-4444-555555555555</genid><memory unit='MiB'>128</memory><vcpu>1</vcpu>"
+    "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+    "<sysinfo type='smbios'><system><entry "
+    "name='uuid'>11111111-2222-3333-4444-555555555555</entry></system></sysinfo>"
+    "<os><type arch='x86_64' machine='q35'>hvm</type><loader readonly='yes' "
+    "type='pflash'>/usr/share/code.fd</loader>"
+    "<nvram template='/usr/share/vars.fd'>/orig/VARS.fd</nvram></os><features><acpi/></features>"
+    "<devices><emulator>" EMULATOR "</emulator>"
+    "<disk type='block' device='disk' snapshot='external'><driver name='qemu' type='qcow2' cache='none' "
+    "discard='unmap' copy_on_read='on'><metadata_cache><max_size "
+    "unit='bytes'>1048576</max_size></metadata_cache>"
+    "</driver><source dev='/orig/dev'/><target dev='vda' bus='virtio'/><serial>D</serial></disk>"
+    "<disk type='network' device='disk'><driver name='qemu' type='raw'/><source protocol='nbd' name='orig'>"
+    "<host name='orig-host'/></source><target dev='vdb' bus='virtio'/></disk>"
+    "<disk type='file' device='cdrom'><source file='/orig/cd.iso' startupPolicy='optional'/>"
+    "<target dev='sda' bus='sata'/><readonly/></disk>"
+    "<filesystem type='mount'><source dir='/orig/dir'/><target dir='t'/></filesystem>"
+    "<interface type='bridge'><mac address='52:54:00:aa:bb:cd'/><source bridge='br0'/><target "
+    "dev='tap-orig'/>"
+    "<virtualport type='openvswitch'><parameters "
+    "interfaceid='11111111-2222-3333-4444-555555555555'/></virtualport>"
+    "</interface>"
+    "<serial type='tcp'><source mode='bind' host='127.0.0.1' service='4555'/><protocol "
+    "type='telnet'/></serial>"
+    "<serial type='unix'><source mode='bind' path='/orig/serial.sock'/><log "
+    "file='/orig/serial.log'/></serial>"
+    "<console type='pipe'><source path='/orig/pipe'/><target type='virtio' port='1'/></console>"
+    "<channel type='file'><source path='/orig/channel.log'/><target type='virtio' name='log.0'/></channel>"
+    "<channel type='unix'><source mode='connect' path='/orig/other.sock'/><target type='virtio' "
+    "name='o.0'/></channel>"
+    "<graphics type='vnc' port='5901' autoport='no' websocket='5700'/>"
+    "<sound model='ich9'><audio id='1'/></sound><audio id='1' type='file' path='/orig/sound.wav'/>"
+    "<vsock model='virtio'><cid auto='no' address='777'/></vsock>"
+    "<shmem name='orig-shm'><model type='ivshmem-plain'/><size unit='M'>4</size></shmem>"
+    "</devices></domain>";
+
+static void test_relocate__guest_with_many_ties_defines_beside_the_original(void **state)
+{
+    NEEDS_LAB();
+    struct np_error err = NP_ERROR_INIT;
+    virDomainPtr rich = virDomainDefineXML(lab.virt->conn, rich_guest);
+    if (rich == NULL)
+        fail_msg("%s", virGetLastErrorMessage());
+    struct np_domain *domain = NULL;
+    char *saved = NULL, *xml = NULL;
+    ok(np_domain_find(lab.virt, "virt-embed-rich", &domain, &err));
+    ok(np_domain_xml(domain, false, &saved, &err));
+    const struct np_xml_disk disks[] = {{"vda", "/new/vda.qcow2", "qcow2"}, {"vdb", "/new/vdb.raw", "raw"}};
+    ok(np_xml_relocate(saved, "virt-embed-copy", disks, 2, NULL, &xml, &err));
+    if (strstr(xml, "orig") != NULL || strstr(xml, "11111111") != NULL)
+        fail_msg("something of the original is left:\n%s", xml);
+    virDomainPtr copy = virDomainDefineXMLFlags(lab.virt->conn, xml, VIR_DOMAIN_DEFINE_VALIDATE);
+    if (copy == NULL)
+        fail_msg("%s\n%s", virGetLastErrorMessage(), xml);
+    virDomainUndefineFlags(copy, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM);
+    virDomainUndefineFlags(rich, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM);
+    virDomainFree(copy);
+    virDomainFree(rich);
+    np_domain_free(domain);
+    free(saved);
+    free(xml);
+}
+
 /* ---- the end of the domain; last, nothing runs afterwards ---- */
 
 static void test_job__domain_that_ends_ends_it(void **state)
@@ -663,6 +752,13 @@ static void test_job__domain_that_ends_ends_it(void **state)
     fails(NP_FAILED, np_checkpoint_delete(lab.domain, "c-off", &err));
     assert_non_null(strstr(err.message, "deferred until the domain runs"));
     ok(np_checkpoint_delete(lab.domain, "c-never", &err));
+
+    struct np_domain_disks disks = {0}; /* those of the definition */
+    ok(np_domain_disks(lab.domain, &disks, &err));
+    assert_int_equal(disks.count, 5);
+    assert_int_equal(disks.list[0].size, 8 << 20);
+    assert_true(disks.list[0].can_bitmap);
+    np_domain_disks_clear(&disks);
 }
 
 static void test_checkpoint__deferred_one_goes_when_the_domain_runs_again(void **state)
@@ -705,12 +801,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_job__busy_block_job_names_the_disk),
         cmocka_unit_test(test_job__denied_socket_names_path_and_cause),
         cmocka_unit_test(test_job__existing_scratch_is_refused_and_kept),
+        cmocka_unit_test(test_job__failed_export_leaves_nothing),
         cmocka_unit_test(test_checkpoint__lists_shows_and_deletes),
         cmocka_unit_test(test_checkpoint__taken_name_is_refused_and_survives),
         cmocka_unit_test(test_checkpoint__increment_from_it_and_from_a_missing_one),
         cmocka_unit_test(test_checkpoint__one_lost_bitmap_does_not_leak_the_others),
         cmocka_unit_test(test_checkpoint__all_bitmaps_lost_is_forgotten),
         cmocka_unit_test(test_relocate__defines_beside_the_original),
+        cmocka_unit_test(test_relocate__guest_with_many_ties_defines_beside_the_original),
         cmocka_unit_test(test_job__domain_that_ends_ends_it),
         cmocka_unit_test(test_checkpoint__deferred_one_goes_when_the_domain_runs_again),
     };

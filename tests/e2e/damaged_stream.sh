@@ -53,7 +53,7 @@ for percent in 10 25 50 75 90; do
     found "a byte at $percent %"
 done
 np 4 restore -i "$bad" -o "$LAB_DIR/out" -d vda
-grep -qE 'vda.*[0-9]' "$NP_ERR" || lab_fail "no guest range: $(cat "$NP_ERR")"
+grep -qE "record [0-9]+ .*disk vda.*guest bytes [0-9]+ to [0-9]+" "$NP_ERR" || lab_fail "no record and guest range: $(cat "$NP_ERR")"
 
 for keep in 0 1 95 96 4096 $((size / 2)) $((size - 257)) $((size - 256)) $((size - 1)); do
     head -c "$keep" "$good" >"$bad"

@@ -162,9 +162,77 @@ static void test_chain__longer_last_granule_of_an_older_stream_is_not_taken(void
     assert_never_stored(&pair.history, 1, 2 * CHUNK);
 }
 
+/* Put right the sums of the record that END names at `reference`, after a change to its table and data. */
+static void seal_named(struct memory *memory, uint64_t reference)
+{
+    uint64_t end = memory->size - NP_END_SIZE;
+    uint8_t *table = memory->bytes + end + NP_RECORD_HEADER_SIZE;
+    uint64_t pos = np_get_le64(table + reference);
+    struct np_record_header header = header_at(memory, pos);
+    const uint8_t *own = memory->bytes + pos + NP_RECORD_HEADER_SIZE;
+    header.table_sum = np_hash64(own, header.table_len);
+    header.data_sum = np_hash128(own + header.table_len, header.data_len);
+    np_record_encode(&header, memory->bytes + pos);
+    np_put_le64(table + reference + 8, header.head_sum);
+    header = header_at(memory, end);
+    header.table_sum = np_hash64(table, header.table_len);
+    np_record_encode(&header, memory->bytes + end);
+}
+
+/* One more than there is, in DIR and in results. @param at of the number in DIR's entry of the disk */
+static void forge_total(struct memory_stream *stream, const char *key, uint64_t at)
+{
+    const uint64_t dir = 16, meta = 40; /* FORMAT.md, "END" */
+    struct memory *memory = &stream->memory;
+    const uint8_t *end = memory->bytes + memory->size - NP_END_SIZE + NP_RECORD_HEADER_SIZE;
+    uint8_t *number = memory->bytes + np_get_le64(end + dir) + NP_RECORD_HEADER_SIZE + 16 + at;
+    np_put_le64(number, np_get_le64(number) + 1);
+    uint64_t second = np_get_le64(end + meta);
+    struct np_record_header header = header_at(memory, second);
+    char *results = (char *)memory->bytes + second + NP_RECORD_HEADER_SIZE + header.table_len;
+    char *digit = memmem(results, header.data_len, key, strlen(key));
+    assert_non_null(digit);
+    digit += strlen(key);
+    digit += strspn(digit, "0123456789") - 1;
+    assert_int_not_equal(*digit, '9');
+    ++*digit;
+    seal_named(memory, dir);
+    seal_named(memory, meta);
+    memory_stream_reopen(stream, "forged.nbp");
+}
+
+/* In the stream that others build on as in the newest, whatever kind of record comes last. */
+static void test_chain__index_that_does_not_add_up_to_dir_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key;
+        uint64_t at;
+    } totals[] = {
+        {"\"records\":", 56},    {"\"data_bytes\":", 64},   {"\"zero_bytes\":", 72},
+        {"\"dead_bytes\":", 80}, {"\"stored_bytes\":", 88},
+    };
+    for (size_t i = 0; i < 2 * NP_ARRAY_SIZE(totals); i++) {
+        struct np_error err = NP_ERROR_INIT;
+        PAIR(pair, 4);
+        pair_set(&pair, 3 * PER_WINDOW, PER_WINDOW, 0);
+        add_stream(&pair.history, &pair.content, pair.described);
+        forge_total(&pair.history.streams[i % 2], totals[i / 2].key, totals[i / 2].at);
+        CHAIN(chain, &pair.history, 1);
+        static struct np_chain_step step;
+        int got;
+        while ((got = np_chain_next(chain, &step, &err)) > 0)
+            continue;
+        assert_int_equal(got, -1);
+        assert_int_equal(err.class, NP_DAMAGED);
+        assert_string_equal(err.disk, "vda");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_chain__index_that_does_not_add_up_to_dir_is_refused),
         cmocka_unit_test(test_chain__hole_in_a_full_is_never_stored),
         cmocka_unit_test(test_chain__what_a_shrink_cut_off_does_not_come_back),
         cmocka_unit_test(test_chain__what_lies_beyond_a_described_window_is_cut_off_too),

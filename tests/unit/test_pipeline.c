@@ -194,6 +194,63 @@ static void test_pipeline__holes_are_not_read(void **state)
     teardown(&run);
 }
 
+/* A stored granule of zeroes would have a hash and a digest term, and equal disks would differ. */
+static void test_pipeline__zeroes_that_block_status_calls_data_are_stored_as_zero(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct run run;
+    setup(&run, 5 * CHUNK + 512, &err);
+    memset(run.disk.bytes, 0, run.geometry.size);
+    run.disk.bytes[2 * CHUNK + 3 * GRANULE - 1] = 1;
+    ok(back_up(&run, 3, "lz4", NULL, &err));
+    assert_true(run.counts.allocated == run.geometry.size);
+    assert_true(run.counts.data == GRANULE);
+    assert_true(run.counts.zero == run.geometry.size - GRANULE);
+    finish(&run, &err);
+    /* A run of zeroes, the window with the granule, a run of zeroes to the disk's end. */
+    assert_true(np_writer_totals(run.writer, 0)->records == 3);
+    check_by_index(&run, &err);
+    check_by_pipe(&run, &err);
+    teardown(&run);
+}
+
+static void change_all(void *ctx)
+{
+    struct memory_disk *disk = ctx;
+    for (uint64_t i = 0; i < disk->size; i += 4096)
+        disk->bytes[i] = (uint8_t)(disk->bytes[i] * 5 + 1);
+}
+
+/* Zero test, hash and codec see the same bytes, read once: else the stream would not read back. */
+static void test_pipeline__disk_that_changes_at_every_read_gives_a_sound_stream(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct run run;
+    setup(&run, 6 * CHUNK, &err);
+    run.disk.on_read = change_all;
+    run.disk.on_read_ctx = &run.disk;
+    ok(back_up(&run, 1, "zstd:1", NULL, &err));
+    assert_true(run.counts.read == run.geometry.size);
+    assert_int_equal(run.disk.reads, 6);
+    finish(&run, &err);
+
+    struct np_reader *reader;
+    struct np_restore_counts counts;
+    struct np_input input = memory_input(&run.file);
+    struct np_restore_options options = {.workers = 1};
+    struct memory_image image;
+    memory_image_init(&image, run.geometry.size);
+    struct np_restore_disk disk = {
+        .target_name = "vda", .geometry = run.geometry, .ops = &memory_target_ops, .target = &image};
+    ok(np_reader_new(&input, "s", &reader, &err));
+    ok(np_restore_reader(&options, reader, &disk, 1, NULL, NULL, &counts, &err));
+    np_reader_free(reader);
+    memory_image_clear(&image);
+    teardown(&run);
+}
+
 static void test_pipeline__failing_read_names_the_disk_and_the_byte(void **state)
 {
     (void)state;
@@ -282,17 +339,49 @@ static void test_pipeline__failing_write_of_a_restore_names_the_disk_and_the_byt
     teardown(&run);
 }
 
+/* Buffers have the size of the disk's chunk: what the chain brings must be that disk. */
+static void test_pipeline__chain_of_another_geometry_is_refused(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct run run;
+    struct np_stream *stream;
+    struct np_chain *chain;
+    struct np_restore_counts counts;
+    struct np_restore_options options = {.workers = 1};
+    struct memory_image image;
+    uint16_t id = 0;
+    setup(&run, 3 * CHUNK, &err);
+    ok(back_up(&run, 2, "lz4", NULL, &err));
+    finish(&run, &err);
+    memory_image_init(&image, run.geometry.size);
+    struct np_restore_disk disk = {
+        .target_name = "vda", .geometry = run.geometry, .ops = &memory_target_ops, .target = &image};
+    disk.geometry.chunk /= 2;
+    struct np_input_at input = memory_input_at(&run.file);
+    ok(np_stream_open(&input, "s", &stream, &err));
+    ok(np_chain_open(&stream, &id, 1, "vda", false, &chain, &err));
+    fails(NP_DAMAGED, np_restore_chain(&options, chain, &stream, &id, &disk, &counts, &err));
+    np_chain_close(chain);
+    np_stream_close(stream);
+    memory_image_clear(&image);
+    teardown(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pipeline__every_codec_and_odd_size_comes_back),
         cmocka_unit_test(test_pipeline__any_number_of_workers_gives_the_same_file),
         cmocka_unit_test(test_pipeline__holes_are_not_read),
+        cmocka_unit_test(test_pipeline__zeroes_that_block_status_calls_data_are_stored_as_zero),
+        cmocka_unit_test(test_pipeline__disk_that_changes_at_every_read_gives_a_sound_stream),
         cmocka_unit_test(test_pipeline__failing_read_names_the_disk_and_the_byte),
         cmocka_unit_test(test_pipeline__failing_block_status_ends_the_run),
         cmocka_unit_test(test_pipeline__full_target_ends_the_run),
         cmocka_unit_test(test_pipeline__signal_ends_the_run),
         cmocka_unit_test(test_pipeline__failing_write_of_a_restore_names_the_disk_and_the_byte),
+        cmocka_unit_test(test_pipeline__chain_of_another_geometry_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

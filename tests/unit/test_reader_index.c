@@ -273,6 +273,16 @@ static void test_reader_index__a_node_without_a_parent_is_refused(void **state)
     refused(parts, FIX_ALL, "its index does not list all its records", "where DIR counts");
 }
 
+static void test_reader_index__children_have_one_parent(void **state)
+{
+    (void)state;
+    struct parts *parts = small_tree();
+    size_t inner = part_of(parts, NP_RECORD_INDEX, 4);
+    assert_int_equal(parts->list[inner].table[0], 1);
+    part_insert(parts, inner + 1, &parts->list[inner]);
+    refused(parts, FIX_ALL, "the index disagrees with the nodes before it", NULL);
+}
+
 static void test_reader_index__a_tree_of_another_disk_is_refused(void **state)
 {
     (void)state;
@@ -368,6 +378,7 @@ int main(void)
         cmocka_unit_test(test_reader_index__a_leaf_has_at_most_8192_hashes),
         cmocka_unit_test(test_reader_index__an_inner_node_that_says_otherwise_is_refused),
         cmocka_unit_test(test_reader_index__a_node_without_a_parent_is_refused),
+        cmocka_unit_test(test_reader_index__children_have_one_parent),
         cmocka_unit_test(test_reader_index__a_tree_of_another_disk_is_refused),
         cmocka_unit_test(test_reader_index__a_zero_does_not_share_a_window_across_leaves),
         cmocka_unit_test(test_reader_index__a_granule_is_not_described_twice_across_leaves),

@@ -1,5 +1,7 @@
 #include "set_fixture.h"
 
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 /* ---- open and create ---- */
@@ -49,6 +51,24 @@ static void test_set__create_refuses_what_is_not_empty(void **state)
     FAILS_WITH(NP_FAILED, np_set_open(fixture.path, NP_SET_CREATE, "", &set, &err), "not empty");
     FAILS_WITH(NP_FAILED, np_set_open(fixture.path, NP_SET_CREATE, "", &set, &err), "photo.jpg");
     assert_false(exists("lock"));
+}
+
+static void test_set__create_that_fails_leaves_nothing(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct np_set *set;
+    struct rlimit was, none;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = was.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    int made = np_set_open(fixture.path, NP_SET_CREATE, "", &set, &err);
+    int there = access(fixture.path, F_OK);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    assert_int_equal(made, -1);
+    assert_non_null(strstr(err.message, "set.json"));
+    assert_int_equal(there, -1);
 }
 
 static void test_set__create_refuses_a_set_that_lost_set_json(void **state)
@@ -495,6 +515,7 @@ int main(void)
         TEST(test_set__create_makes_a_set_that_opens_again),
         TEST(test_set__create_takes_an_empty_directory_and_one_half_made),
         TEST(test_set__create_refuses_what_is_not_empty),
+        TEST(test_set__create_that_fails_leaves_nothing),
         TEST(test_set__create_refuses_a_set_that_lost_set_json),
         TEST(test_set__missing_parent_and_missing_set_are_named),
         TEST(test_set__newer_version_is_refused_with_both_versions),

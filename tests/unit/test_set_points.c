@@ -122,7 +122,7 @@ static void test_point__damaged_records_are_named_by_file_and_key(void **state)
         {"\"disks\": [", "\"disks\": 1, \"x\": [", "key disks is not an array"},
         {"\"disks\": [", "\"disks\": [], \"x\": [", "key disks is empty"},
         {"{", "{ \"deep\": [[[[[[[[[[]]]]]]]]]],", "not JSON"},
-        {"{", "[{", "not JSON"},
+        {"{", "[{", "not JSON: it ends there"},
         {"\"auto\"", "\"auto\", //", "not JSON"},
     };
     NP_OPEN(set, NP_SET_CREATE);

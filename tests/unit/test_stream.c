@@ -40,6 +40,50 @@ static void test_stream__restores_interleaved_disks(void **state)
     round_trip(sizes, 4, 0);
 }
 
+/* The longest payload there can be: twice the longest part of a blob. */
+static void test_stream__reads_a_chunk_of_32_mib_that_does_not_shrink(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    const uint64_t size = NP_CHUNK_MAX;
+    struct guest guest = {.meta = sample_meta(&size, 1, 0x11)};
+    struct np_geometry *geometry = &guest.meta->disks[0].geometry;
+    geometry->chunk = NP_CHUNK_MAX;
+    geometry->granule = NP_GRANULE_MAX;
+    uint8_t *image = malloc(size), *read = malloc(size);
+    uint8_t table[NP_DATA_TABLE_MAX] = {0};
+    memset(image, 0x5a, size);
+    struct np_packed body = {.table = table,
+                             .table_len = np_map_bytes(geometry),
+                             .data = image,
+                             .data_len = NP_CHUNK_MAX,
+                             .length = NP_CHUNK_MAX,
+                             .data_sum = np_hash128(image, size)};
+    for (unsigned i = 0; i < np_window_granules(geometry, 0); i++, body.table_len += NP_HASH128_SIZE) {
+        np_map_set(table, i, NP_GRANULE_DATA);
+        np_hash128_put(table + body.table_len, np_hash128(image, NP_GRANULE_MAX));
+    }
+    struct memory memory = {0};
+    struct np_writer *writer = writer_to(&memory, guest.meta);
+    ok(np_writer_data(writer, 0, &body, &err));
+    write_end(writer, &guest);
+
+    struct np_stream *stream = opened(&memory);
+    struct np_cursor *cursor;
+    struct np_entry entry;
+    struct np_record record;
+    ok(np_cursor_open(stream, 0, false, &cursor, &err));
+    assert_int_equal(np_cursor_next(cursor, &entry, &err), 1);
+    ok(np_stream_read(stream, 0, &entry, table, read, &record, &err));
+    assert_memory_equal(read, image, size);
+    np_cursor_close(cursor);
+    np_stream_close(stream);
+    guest_free(&guest);
+    free(memory.bytes);
+    free(image);
+    free(read);
+}
+
 static void test_stream__knows_size_name_meta_and_totals(void **state)
 {
     (void)state;
@@ -213,6 +257,26 @@ static void test_stream__an_empty_blob_is_there(void **state)
     free(memory.bytes);
 }
 
+/* XML is parsed in place. Of 24 bytes, because malloc gives exactly 24: behind them is no NUL by luck. */
+static void test_stream__a_blob_can_be_used_as_a_text(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    uint8_t nvram[24];
+    struct guest guest;
+    struct memory memory = with_nvram(&guest, nvram, sizeof(nvram));
+    struct np_stream *stream = opened(&memory);
+    void *bytes;
+    size_t size;
+    ok(np_stream_blob(stream, "nvram", 100, &bytes, &size, &err));
+    assert_int_equal(size, sizeof(nvram));
+    assert_int_equal(((const char *)bytes)[size], '\0');
+    free(bytes);
+    np_stream_close(stream);
+    guest_free(&guest);
+    free(memory.bytes);
+}
+
 static void test_stream__a_damaged_blob_is_no_reason_to_lose_the_disks(void **state)
 {
     (void)state;
@@ -355,12 +419,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stream__restores_disks_of_odd_sizes),
         cmocka_unit_test(test_stream__restores_interleaved_disks),
+        cmocka_unit_test(test_stream__reads_a_chunk_of_32_mib_that_does_not_shrink),
         cmocka_unit_test(test_stream__knows_size_name_meta_and_totals),
         cmocka_unit_test(test_stream__an_unknown_disk_has_no_cursor),
         cmocka_unit_test(test_stream__a_huge_zero_is_one_entry),
         cmocka_unit_test(test_stream__is_read_by_several_threads),
         cmocka_unit_test(test_stream__gives_blobs_by_name),
         cmocka_unit_test(test_stream__an_empty_blob_is_there),
+        cmocka_unit_test(test_stream__a_blob_can_be_used_as_a_text),
         cmocka_unit_test(test_stream__a_damaged_blob_is_no_reason_to_lose_the_disks),
         cmocka_unit_test(test_stream__parts_of_a_blob_must_follow_one_another),
         cmocka_unit_test(test_stream__a_blob_must_be_what_dir_and_its_parts_say),

@@ -418,9 +418,9 @@ static void test_stream__entries_must_agree_with_their_records(void **state)
 {
     (void)state;
     for (size_t at = 0; at < NP_INDEX_ENTRY_FIXED + 8; at++) {
-        for (unsigned bit = 0; bit < 8; bit++) {
-            entry_refused(NP_RECORD_DATA, true, at, (uint8_t)(1 << bit));
-            entry_refused(NP_RECORD_ZERO, false, at, (uint8_t)(1 << bit));
+        for (unsigned flip = 1; flip <= 0x80; flip *= 11) { /* 1, 11, 121 */
+            entry_refused(NP_RECORD_DATA, true, at, (uint8_t)flip);
+            entry_refused(NP_RECORD_ZERO, false, at, (uint8_t)flip);
         }
     }
     entry_refused(NP_RECORD_DATA, false, 39, 1); /* codec */
@@ -526,10 +526,12 @@ static void test_stream__an_entry_of_another_place_is_refused(void **state)
         wrong = entry;
         wrong.pos = places[i];
         fails(NP_DAMAGED, np_stream_read(stream, 0, &wrong, table, data, &record, &err));
+        assert_int_equal(strstr(err.message, "where none can be") != NULL, places[i] > memory.size);
     }
     wrong = entry;
     wrong.hash_count = UINT16_MAX;
     fails(NP_DAMAGED, np_stream_read(stream, 0, &wrong, table, data, &record, &err));
+    assert_non_null(strstr(err.message, "where none can be"));
     np_cursor_close(cursor);
     np_stream_close(stream);
     guest_free(&guest);

@@ -587,6 +587,40 @@ static void test_relocate__disk_that_the_xml_lacks_is_an_error(void **state)
     assert_null(xml);
 }
 
+/* libvirt takes the first NVRAM of any <os>; a second one must not be it. */
+static void test_relocate__a_second_nvram_is_not_left(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "<domain><os/><os><nvram>/orig/nv</nvram></os><devices><disk><target "
+        "dev='vda'/></disk></devices></domain>",
+        "<domain><os><nvram>/a</nvram><nvram>/orig/nv</nvram></os>"
+        "<devices><disk><target dev='vda'/></disk></devices></domain>",
+    };
+    for (size_t i = 0; i < 2 * NP_ARRAY_SIZE(texts); i++) {
+        struct np_error err = NP_ERROR_INIT;
+        NP_AUTO_FREE char *xml = NULL;
+        const struct np_xml_disk disk[] = {{"vda", "/r/a", "raw"}};
+        ok(np_xml_relocate(texts[i / 2], "n", disk, 1, i % 2 == 0 ? NULL : "/r/nv", &xml, &err));
+        assert_false(has(xml, "/orig"));
+    }
+}
+
+static void test_relocate__properties_set_past_libvirt_are_not_left(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_AUTO_FREE char *xml = NULL;
+    const struct np_xml_disk disk[] = {{"vda", "/r/a", "raw"}};
+    ok(np_xml_relocate(
+        "<domain><devices><disk><target dev='vda'/></disk></devices>"
+        "<q:override xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><q:device alias='ua-1'>"
+        "<q:frontend><q:property name='x' type='string' value='/orig'/></q:frontend></q:device>"
+        "</q:override></domain>",
+        "n", disk, 1, NULL, &xml, &err));
+    assert_false(has(xml, "/orig"));
+}
+
 static void test_relocate__names_are_text_never_markup(void **state)
 {
     (void)state;
@@ -715,6 +749,8 @@ int main(void)
         cmocka_unit_test(test_relocate__disks_are_local_files_of_the_new_format),
         cmocka_unit_test(test_relocate__without_nvram_libvirt_makes_its_own),
         cmocka_unit_test(test_relocate__disk_that_the_xml_lacks_is_an_error),
+        cmocka_unit_test(test_relocate__a_second_nvram_is_not_left),
+        cmocka_unit_test(test_relocate__properties_set_past_libvirt_are_not_left),
         cmocka_unit_test(test_relocate__names_are_text_never_markup),
         cmocka_unit_test(test_xml__entities_are_refused),
         cmocka_unit_test(test_xml__broken_texts_are_refused),
