@@ -117,6 +117,8 @@ static struct np_base base_of(const struct history *history, struct np_chain *ch
     return (struct np_base){.chain = chain, .size = last->size, .digest_known = true, .digest = last->digest};
 }
 
+static uint64_t digest_error; /* added to the digest of the next increments: as if the base were another */
+
 /* Take a point of the guest as it is; clears the bitmap. */
 static void take(struct history *history, enum np_scope scope)
 {
@@ -155,6 +157,7 @@ static void take(struct history *history, enum np_scope scope)
     }
     ok(np_writer_new(&sink, point->meta, &writer, &err));
     ok(np_backup_run(&options, &source, &geometry, 0, "vda", writer, &history->counts, &err));
+    history->counts.replaced.low += digest_error;
     ok(np_writer_disk_end(writer, 0, scope == NP_SCOPE_ALL ? NULL : &history->counts.replaced, &err));
     ok(np_writer_finish(writer, &err));
     point->digest = np_writer_totals(writer, 0)->digest;
@@ -277,6 +280,36 @@ static void test_increment__clean_zero_over_data_is_stored_as_zero(void **state)
     clear(history);
 }
 
+static void test_increment__a_chain_that_does_not_add_up_is_refused(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct history *history = begin(4 * CHUNK);
+    struct np_stream *streams[POINTS];
+    uint16_t ids[POINTS];
+    struct np_chain *chain;
+    struct memory_image image;
+    struct np_restore_counts counts;
+    struct np_restore_options options = {.workers = 2};
+    guest_write(&history->guest, 0, 4 * CHUNK, 0);
+    take(history, NP_SCOPE_ALL);
+    guest_write(&history->guest, CHUNK, 4096, 0);
+    digest_error = 1;
+    take(history, NP_SCOPE_DIRTY);
+    digest_error = 0;
+    memory_image_init(&image, 4 * CHUNK);
+    struct np_restore_disk disk = {.target_name = "vda",
+                                   .geometry = {4 * CHUNK, CHUNK, GRANULE},
+                                   .ops = &memory_target_ops,
+                                   .target = &image};
+    open_chain(history, 1, streams, ids, &chain);
+    fails(NP_DAMAGED, np_restore_chain(&options, chain, streams, ids, &disk, &counts, &err));
+    assert_non_null(strstr(err.message, "digest"));
+    np_chain_close(chain);
+    memory_image_clear(&image);
+    clear(history);
+}
+
 static struct np_trust trust(struct history *history, uint64_t seed)
 {
     struct np_error err = NP_ERROR_INIT;
@@ -348,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_increment__nothing_dirty_stores_and_reads_nothing),
         cmocka_unit_test(test_increment__dirty_and_zero_is_stored_as_zero),
         cmocka_unit_test(test_increment__clean_zero_over_data_is_stored_as_zero),
+        cmocka_unit_test(test_increment__a_chain_that_does_not_add_up_is_refused),
         cmocka_unit_test(test_trust__an_honest_bitmap_is_believed),
         cmocka_unit_test(test_trust__clean_data_over_zero_is_a_proof),
         cmocka_unit_test(test_trust__an_image_that_was_swapped_is_seen_by_the_sample),
