@@ -111,20 +111,38 @@ static void warn(const char *what, int result, struct np_error *err, bool *clean
     *clean = false;
 }
 
+/*
+ * A domain that has ended keeps its checkpoint until it runs again: that is no news beside the error, and the
+ * intent stays for the next run.
+ * @return true when it is left for then
+ */
+static bool drop_checkpoint(struct np_run *run, bool *clean)
+{
+    struct np_error err = NP_ERROR_INIT;
+    bool active = true;
+    if (np_domain_is_active(run->domain, &active, &err) == 0 && !active) {
+        np_log_debug("checkpoint %s stays until the domain runs; the next backup removes it",
+                     run->result->checkpoint);
+        return true;
+    }
+    err = (struct np_error)NP_ERROR_INIT;
+    warn("the checkpoint of this run could not be removed",
+         np_checkpoint_delete(run->domain, run->result->checkpoint, &err), &err, clean);
+    return false;
+}
+
 void np_run_undo(struct np_run *run)
 {
     struct np_error err = NP_ERROR_INIT;
-    bool clean = true;
-    const char *checkpoint = run->result->checkpoint;
+    bool clean = true, deferred = false;
 
     np_run_close_sources(run);
     if (run->job != NULL)
         warn("the backup job could not be ended", np_job_end(run->job, &err), &err, &clean);
     else if (run->begin_tried) /* it has undone itself, unless libvirt went away: then the intent must stay */
         warn("the backup job may run", np_job_end_by_socket(run->domain, run->socket, &err), &err, &clean);
-    if (run->job != NULL && checkpoint[0] != '\0')
-        warn("the checkpoint of this run could not be removed",
-             np_checkpoint_delete(run->domain, checkpoint, &err), &err, &clean);
+    if (run->job != NULL && run->result->checkpoint[0] != '\0')
+        deferred = drop_checkpoint(run, &clean);
     if (run->workdir_made)
         warn("socket and scratch could not be removed", np_workdir_remove(run->workdir, &err), &err, &clean);
     if (run->set == NULL)
@@ -132,10 +150,10 @@ void np_run_undo(struct np_run *run)
     if (run->result->point[0] != '\0')
         warn("what was written could not be removed",
              np_set_remove_point_files(run->set, run->result->point, &err), &err, &clean);
-    if (clean && run->intent_written)
+    if (clean && !deferred && run->intent_written)
         warn("the intent could not be cleared", np_set_intent_clear(run->set, &err), &err, &clean);
-    if (clean)
+    if (clean && !deferred)
         np_set_abandon(run->set);
-    else
+    else if (!clean)
         np_log_warning("the next backup into %s puts the rest right", np_set_path(run->set));
 }
