@@ -7,6 +7,7 @@
 #define NBDPULL_APP_H
 
 #include "nbdpull/backup.h"
+#include "nbdpull/names.h"
 #include "nbdpull/set.h"
 
 /** How far long work has come; bytes of guest data, or of the stream when that is all that is known. */
@@ -32,10 +33,14 @@ struct np_targets {
 /* ---- backup ---- */
 
 struct np_backup_request {
-    const char *uri;    /**< NULL: libvirt's default */
-    const char *domain; /**< name, UUID or id */
-    const char *level;  /**< "full" or "copy" */
-    const char *set;    /**< directory; NULL: one stream to `out_fd` */
+    const char *uri;           /**< NULL: libvirt's default */
+    const char *domain;        /**< name, UUID or id */
+    const char *level;         /**< "full", "inc", "diff", "copy" or "auto" */
+    const char *from;          /**< diff: the point to start from, or "full"; NULL: the newest */
+    bool scan;                 /**< compare all disks with their last point, whatever the bitmaps say */
+    bool require_bitmap;       /**< anything but an increment by bitmap is an error (NP_BITMAP) */
+    unsigned keep_checkpoints; /**< newest ones that stay, at least the one that is needed */
+    const char *set;           /**< directory; NULL: one stream to `out_fd` */
     int out_fd;
     struct np_targets include, exclude; /**< empty include: all that can take part */
     const char *scratch_dir;            /**< NULL: the default */
@@ -52,6 +57,7 @@ struct np_backup_disk {
     char target[NP_TARGET_MAX];
     bool stored; /**< false: left out, `why` says why */
     char level[NP_LEVEL_MAX], how[NP_HOW_MAX], why[NP_WHY_MAX];
+    char parent[NP_POINT_ID_MAX]; /**< "" none */
     uint64_t virtual_size;
     struct np_backup_counts counts;
     uint64_t stream_bytes; /**< size of its file; 0 in a shared stream */
@@ -63,6 +69,7 @@ struct np_backup_disk {
 struct np_backup_result {
     char domain[256];
     struct np_uuid domain_uuid;
+    char level[NP_LEVEL_MAX];    /**< as it was done: "auto" has become full or inc */
     char point[NP_POINT_ID_MAX]; /**< "" until committed */
     char checkpoint[NP_CHECKPOINT_MAX];
     char time[NP_TIME_MAX];
@@ -84,6 +91,7 @@ struct np_restore_request {
     int in_fd;                 /**< for "-" */
     const char *until;         /**< NULL: latest */
     const char *dir;           /**< target directory; made if its parent exists */
+    bool dry_run;              /**< only say what would be read and written; `dir` is not looked at */
     struct np_targets disks;   /**< empty: all of the point */
     const char *format;        /**< a name of the target table */
     const char *preallocation; /**< NULL: off */
@@ -96,6 +104,8 @@ struct np_restored_disk {
     char target[NP_TARGET_MAX];
     char *path; /**< owned */
     uint64_t virtual_size, data_bytes, read_bytes;
+    uint64_t zero_bytes, records; /**< of the plan; not known for a pipe */
+    size_t streams;               /**< on the disk's path, not known for a pipe */
     double seconds;
 };
 
@@ -146,5 +156,24 @@ struct np_dump_result {
 /** Points of a set, or the one of a stream; rows come before the result is complete. */
 int np_app_dump(const struct np_dump_request *request, struct np_dump_result *result, struct np_error *err);
 void np_dump_result_clear(struct np_dump_result *result); /**< takes a zeroed struct */
+
+/* ---- checkpoints ---- */
+
+struct np_checkpoints_request {
+    const char *uri;
+    const char *domain;
+    bool remove; /**< else they are only listed */
+};
+
+struct np_checkpoints_result {
+    char domain[256];
+    struct np_names names; /**< owned; those that were there */
+    uint64_t removed;
+};
+
+/** List or remove all checkpoints of our prefix, of all sets. */
+int np_app_checkpoints(const struct np_checkpoints_request *request, struct np_checkpoints_result *result,
+                       struct np_error *err);
+void np_checkpoints_result_clear(struct np_checkpoints_result *result); /**< takes a zeroed struct */
 
 #endif

@@ -10,6 +10,7 @@
 #define NBDPULL_BACKUP_H
 
 #include "nbdpull/cancel.h"
+#include "nbdpull/chain.h"
 #include "nbdpull/codec.h"
 #include "nbdpull/source.h"
 #include "nbdpull/stream.h"
@@ -17,10 +18,19 @@
 #define NP_WORKERS_MAX 64
 #define NP_WORKERS_DEFAULT_MAX 8
 
-/** Which granules of the disk are to be stored. */
+/** Which granules of the disk are to be stored. The two that store a part need a base. */
 enum np_scope {
     NP_SCOPE_ALL,   /**< the whole disk: full, copy */
-    NP_SCOPE_DIRTY, /**< granules that hold a dirty byte: increments */
+    NP_SCOPE_DIRTY, /**< granules that hold a dirty byte, and those that became zero without being dirty */
+    NP_SCOPE_SCAN,  /**< granules whose content differs from the base's; the bitmap is not looked at */
+};
+
+/** The state that an increment builds on. */
+struct np_base {
+    struct np_chain *chain; /**< borrowed; opened with hashes, at its start; is at its end afterwards */
+    uint64_t size;          /**< bytes of the disk at that state; not more than now */
+    bool digest_known;
+    struct np_hash128 digest;
 };
 
 /** What a disk has come to; bytes of the guest's disk unless said otherwise. */
@@ -31,6 +41,9 @@ struct np_backup_counts {
     uint64_t zero;      /**< granules stored as zero, known or found */
     uint64_t data;      /**< granules stored as data */
     uint64_t stored;    /**< payload bytes written */
+
+    /** With a base: its digest without the granules that this stream replaces, for np_writer_disk_end. */
+    struct np_hash128 replaced;
 };
 
 /** Called from the thread of np_backup_run after each window or run of zeroes. Must return soon. */
@@ -41,6 +54,7 @@ struct np_backup_options {
     const struct np_codec *codec;
     int level; /**< as np_codec_parse gave it */
     enum np_scope scope;
+    const struct np_base *base;   /**< NULL for NP_SCOPE_ALL */
     struct np_cancel *cancel;     /**< or NULL */
     np_backup_progress *progress; /**< or NULL */
     void *progress_ctx;
@@ -62,9 +76,31 @@ int np_backup_run(const struct np_backup_options *options, const struct np_sourc
                   const struct np_geometry *geometry, uint16_t disk, const char *target,
                   struct np_writer *writer, struct np_backup_counts *counts, struct np_error *err);
 
+/** Whether the dirty bitmap may be believed. */
+struct np_trust {
+    bool believed;
+    char why[NP_WHY_MAX]; /**< when it is not: what contradicts it */
+    uint64_t offset;      /**< the guest byte where */
+    uint64_t compared;    /**< bytes read and compared */
+};
+
+/**
+ * Look for a proof that the dirty bitmap is wrong, before anything is written: clean granules that were zero
+ * in the base and are allocated now must still be zero; and a bounded sample of clean granules with data (the
+ * first, the last and up to 64 between, chosen by seed) must have the base's hashes. Finding none is a
+ * probability, not a proof: a write from outside into a granule that was not looked at stays unseen.
+ * @param source opened with its dirty bitmap
+ * @param base   its chain is at its start, and at its end afterwards
+ * @return 0 with the verdict in trust; -1: NP_DAMAGED when the base's index is damaged, else as the source
+ * fails
+ */
+int np_backup_trust(const struct np_source *source, const struct np_geometry *geometry,
+                    const struct np_base *base, uint64_t seed, struct np_cancel *cancel,
+                    struct np_trust *trust, struct np_error *err);
+
 /**
  * What np_backup_run would read: the bytes of granules in scope that block status calls data. One pass of
- * block status, nothing is read.
+ * block status, nothing is read. With NP_SCOPE_DIRTY and no base it counts what is dirty alone.
  */
 int np_backup_measure(const struct np_source *source, const struct np_geometry *geometry, enum np_scope scope,
                       struct np_cancel *cancel, uint64_t *bytes, struct np_error *err);

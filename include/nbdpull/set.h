@@ -116,7 +116,8 @@ void np_points_clear(struct np_points *points); /**< takes a zeroed struct */
 void np_point_clear(struct np_point *point);
 
 /**
- * The point that --until means: a point id ("0003", "3"), a checkpoint name, or "latest" (NULL too).
+ * The point that --until means: a point id ("0003", "3"), a checkpoint name, "latest" (NULL too), or
+ * a time ("2026-11-20 03:00", local unless it carries Z or an offset): the newest point not after it.
  * @param point out, borrowed from points. NP_FAILED: no such point (says which there are), or none at all
  */
 int np_points_find(const struct np_points *points, const char *until, const struct np_point **point,

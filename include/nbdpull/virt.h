@@ -190,4 +190,23 @@ int np_checkpoint_xml(struct np_domain *domain, const char *name, char **xml, st
  */
 int np_checkpoint_delete(struct np_domain *domain, const char *name, struct np_error *err);
 
+/** What libvirt knows of one disk in a checkpoint. */
+struct np_checkpoint_state {
+    bool known;           /**< libvirt has a checkpoint of that name */
+    bool usable;          /**< its bitmap for the disk is there and consistent */
+    uint64_t dirty_bytes; /**< when usable: what the bitmap calls dirty now */
+};
+
+/** Ask before a job whether an increment can start from a checkpoint: fast, no job needed. */
+int np_checkpoint_probe(struct np_domain *domain, const char *name, const char *target,
+                        struct np_checkpoint_state *state, struct np_error *err);
+
+/**
+ * Tell libvirt again of a checkpoint that it has lost; the bitmaps must be in the images.
+ * @param saved_xml as np_checkpoint_xml gave it; hostile
+ * @param name      what it must be named
+ */
+int np_checkpoint_redefine(struct np_domain *domain, const char *saved_xml, const char *name,
+                           struct np_error *err);
+
 #endif

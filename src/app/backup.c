@@ -16,8 +16,10 @@
 static void run_clear(struct np_run *run)
 {
     np_run_close_sources(run);
+    np_run_close_bases(run);
     np_run_free_blobs(run);
     np_job_free(run->job);
+    np_points_clear(&run->points);
     np_set_close(run->set);
     free(run->disks);
     free(run->workdir);
@@ -104,7 +106,7 @@ static int commit(struct np_run *run, struct np_error *err)
     const struct np_backup_result *result = run->result;
     NP_CLEANUP(np_point_clear) struct np_point point = {.uuid = run->point, .disk_count = result->disk_count};
     snprintf(point.id, sizeof(point.id), "%s", result->point);
-    snprintf(point.level, sizeof(point.level), "%s", run->request->level);
+    snprintf(point.level, sizeof(point.level), "%s", run->result->level);
     snprintf(point.time, sizeof(point.time), "%s", result->time);
     snprintf(point.checkpoint, sizeof(point.checkpoint), "%s", result->checkpoint);
     point.disks = calloc(result->disk_count, sizeof(*point.disks));
@@ -132,7 +134,7 @@ static int begin_to_commit(struct np_run *run, struct np_error *err)
         return -1;
     np_clock_now(run->result->time);
     if (np_cancel_check(cancel, err) < 0 || np_run_collect_blobs(run, err) < 0 ||
-        np_run_open_sources(run, err) < 0 || np_run_pull(run, err) < 0)
+        np_run_open_sources(run, err) < 0 || np_run_check_bitmaps(run, err) < 0 || np_run_pull(run, err) < 0)
         return -1;
     np_run_close_sources(run);
     return np_run_end_job(run, err) < 0 ? -1 : commit(run, err);
@@ -147,7 +149,7 @@ static void tidy(struct np_run *run)
         np_log_warning("%s", err.message);
     if (run->set == NULL)
         return;
-    np_prune(run->set, run->domain, &run->all);
+    np_prune(run->set, run->domain, &run->all, run->request->keep_checkpoints);
     if (removed && np_set_intent_clear(run->set, &err) < 0)
         np_log_warning("%s", err.message);
 }
@@ -161,8 +163,8 @@ int np_app_backup(const struct np_backup_request *request, struct np_backup_resu
 
     if (open_domain(&run, err) < 0 || np_run_select(&run, err) < 0 || open_set(&run, err) < 0)
         return -1;
-    if (np_job_check_free(run.domain, err) < 0 || np_run_identify(&run, err) < 0 ||
-        begin_to_commit(&run, err) < 0) {
+    if (np_job_check_free(run.domain, err) < 0 || np_run_choose_levels(&run, err) < 0 ||
+        np_run_identify(&run, err) < 0 || begin_to_commit(&run, err) < 0) {
         np_run_undo(&run);
         result->point[0] = result->checkpoint[0] = '\0';
         return -1;

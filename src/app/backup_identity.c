@@ -61,7 +61,7 @@ static void describe_disk(const struct np_run *run, const struct np_run_disk *fr
     const struct np_domain_disk *disk = from->domain_disk;
     to->id = id;
     snprintf(to->target, sizeof(to->target), "%s", disk->target);
-    to->geometry = (struct np_geometry){from->source.size, NP_CHUNK_DEFAULT, NP_GRANULE_DEFAULT};
+    to->geometry = np_run_geometry(from);
     to->logical_block = disk->logical_block;
     to->physical_block = disk->physical_block;
     snprintf(to->source_format, sizeof(to->source_format), "%s", disk->format != NULL ? disk->format : "");
@@ -74,6 +74,16 @@ static void describe_disk(const struct np_run *run, const struct np_run_disk *fr
     if (from->checkpoint)
         snprintf(to->checkpoint, sizeof(to->checkpoint), "%s", run->result->checkpoint);
     to->state = from->state;
+    if (from->mode != NP_MODE_FULL) {
+        const struct np_point_disk *base = from->parent_disk;
+        snprintf(to->base_point, sizeof(to->base_point), "%s", from->parent->id);
+        if (from->mode == NP_MODE_BITMAP)
+            snprintf(to->base_checkpoint, sizeof(to->base_checkpoint), "%s", base->checkpoint);
+        to->base_state = base->state;
+        to->base_size = base->virtual_size;
+        to->base_digest_known = base->digest_known;
+        to->base_digest = base->digest;
+    }
 }
 
 int np_run_meta(const struct np_run *run, size_t first, size_t count, struct np_meta **meta,
@@ -92,7 +102,7 @@ int np_run_meta(const struct np_run *run, size_t first, size_t count, struct np_
     made->domain = run->result->domain_uuid;
     snprintf(made->point_id, sizeof(made->point_id), "%s", run->result->point);
     made->point = run->point;
-    snprintf(made->level, sizeof(made->level), "%s", run->request->level);
+    snprintf(made->level, sizeof(made->level), "%s", run->result->level);
     snprintf(made->checkpoint, sizeof(made->checkpoint), "%s", run->result->checkpoint);
     for (size_t i = 0; i < run->result->disk_count; i++)
         describe_point_disk(run, i, &made->point_disks[i]);

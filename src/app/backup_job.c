@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define EXPORT_BITMAP "dirty" /* name of the bitmap in the export */
+
 int np_run_name_workdir(struct np_run *run, struct np_error *err)
 {
     const char *parent = run->request->scratch_dir != NULL ? run->request->scratch_dir : NP_WORKDIR_DEFAULT;
@@ -54,6 +56,9 @@ int np_run_begin_job(struct np_run *run, struct np_error *err)
             .target = run->disks[i].domain_disk->target,
             .scratch = run->disks[i].scratch,
             .export_name = run->disks[i].domain_disk->target,
+            .incremental =
+                run->disks[i].mode == NP_MODE_BITMAP ? run->disks[i].parent_disk->checkpoint : NULL,
+            .bitmap = run->disks[i].mode == NP_MODE_BITMAP ? EXPORT_BITMAP : NULL,
             .checkpoint = run->disks[i].checkpoint && run->result->checkpoint[0] != '\0',
         };
     const struct np_job_spec spec = {
@@ -73,7 +78,8 @@ int np_run_open_sources(struct np_run *run, struct np_error *err)
     for (size_t i = 0; i < run->disk_count; i++) {
         struct np_run_disk *disk = &run->disks[i];
         const char *target = disk->domain_disk->target;
-        if (np_nbd_source_open(run->socket, target, NULL, &disk->source, err) < 0) {
+        if (np_nbd_source_open(run->socket, target, disk->mode == NP_MODE_BITMAP ? EXPORT_BITMAP : NULL,
+                               &disk->source, err) < 0) {
             np_error_where(err, target, NP_NO_OFFSET);
             return np_error_context(err, "disk %s", target);
         }
@@ -105,20 +111,38 @@ static void warn(const char *what, int result, struct np_error *err, bool *clean
     *clean = false;
 }
 
+/*
+ * A domain that has ended keeps its checkpoint until it runs again: that is no news beside the error, and the
+ * intent stays for the next run.
+ * @return true when it is left for then
+ */
+static bool drop_checkpoint(struct np_run *run, bool *clean)
+{
+    struct np_error err = NP_ERROR_INIT;
+    bool active = true;
+    if (np_domain_is_active(run->domain, &active, &err) == 0 && !active) {
+        np_log_debug("checkpoint %s stays until the domain runs; the next backup removes it",
+                     run->result->checkpoint);
+        return true;
+    }
+    err = (struct np_error)NP_ERROR_INIT;
+    warn("the checkpoint of this run could not be removed",
+         np_checkpoint_delete(run->domain, run->result->checkpoint, &err), &err, clean);
+    return false;
+}
+
 void np_run_undo(struct np_run *run)
 {
     struct np_error err = NP_ERROR_INIT;
-    bool clean = true;
-    const char *checkpoint = run->result->checkpoint;
+    bool clean = true, deferred = false;
 
     np_run_close_sources(run);
     if (run->job != NULL)
         warn("the backup job could not be ended", np_job_end(run->job, &err), &err, &clean);
     else if (run->begin_tried) /* it has undone itself, unless libvirt went away: then the intent must stay */
         warn("the backup job may run", np_job_end_by_socket(run->domain, run->socket, &err), &err, &clean);
-    if (run->job != NULL && checkpoint[0] != '\0')
-        warn("the checkpoint of this run could not be removed",
-             np_checkpoint_delete(run->domain, checkpoint, &err), &err, &clean);
+    if (run->job != NULL && run->result->checkpoint[0] != '\0')
+        deferred = drop_checkpoint(run, &clean);
     if (run->workdir_made)
         warn("socket and scratch could not be removed", np_workdir_remove(run->workdir, &err), &err, &clean);
     if (run->set == NULL)
@@ -126,10 +150,10 @@ void np_run_undo(struct np_run *run)
     if (run->result->point[0] != '\0')
         warn("what was written could not be removed",
              np_set_remove_point_files(run->set, run->result->point, &err), &err, &clean);
-    if (clean && run->intent_written)
+    if (clean && !deferred && run->intent_written)
         warn("the intent could not be cleared", np_set_intent_clear(run->set, &err), &err, &clean);
-    if (clean)
+    if (clean && !deferred)
         np_set_abandon(run->set);
-    else
+    else if (!clean)
         np_log_warning("the next backup into %s puts the rest right", np_set_path(run->set));
 }

@@ -5,6 +5,8 @@
 #ifndef NP_BACKUP_PARTS_H
 #define NP_BACKUP_PARTS_H
 
+#include "origin.h"
+
 #include "nbdpull/app.h"
 #include "nbdpull/nbd.h"
 #include "nbdpull/virt.h"
@@ -12,12 +14,23 @@
 #define NP_CHECKPOINT_PREFIX "nbdpull-"
 #define NP_RUN_BLOBS_MAX 4
 
+/** How a disk is stored; decided before the first META is written. */
+enum np_run_mode {
+    NP_MODE_FULL,   /**< all of it */
+    NP_MODE_BITMAP, /**< what the dirty bitmap names */
+    NP_MODE_SCAN,   /**< what differs from the parent point */
+};
+
 /** A disk that this run stores. */
 struct np_run_disk {
     const struct np_domain_disk *domain_disk; /**< borrowed from run.all */
     struct np_backup_disk *result;            /**< borrowed from run.result */
     char scratch[512];
     bool checkpoint; /**< it is in the new checkpoint */
+    enum np_run_mode mode;
+    const struct np_point *parent; /**< the point it builds on, borrowed from run.points; NULL for a full */
+    const struct np_point_disk *parent_disk;
+    struct np_origin_disk base; /**< the parent's streams, open while the mode is not full */
     struct np_source source;
     uint64_t allocated; /**< what is to be read; 0 when nobody looks at the progress */
     struct np_uuid stream, state;
@@ -37,8 +50,9 @@ struct np_run {
     struct np_virt *virt;
     struct np_domain *domain;
     struct np_domain_disks all;
-    struct np_set *set; /**< NULL: to standard output */
-    char *workdir;      /**< its name, once it has one */
+    struct np_set *set;      /**< NULL: to standard output */
+    struct np_points points; /**< the set's, before this run */
+    char *workdir;           /**< its name, once it has one */
     bool workdir_made;
     char socket[108];
     struct np_intent intent;
@@ -55,6 +69,17 @@ struct np_run {
 
 /* backup_select.c: which disks take part; fills result->disks and run->disks. */
 int np_run_select(struct np_run *run, struct np_error *err);
+
+/* backup_levels.c: what each disk builds on, and whether its bitmap may be believed. */
+/** Before the job: find parents, check the streams below them, look for usable checkpoints. */
+int np_run_choose_levels(struct np_run *run, struct np_error *err);
+/** In the job: look for proofs against the bitmaps that are used. */
+int np_run_check_bitmaps(struct np_run *run, struct np_error *err);
+/** A cursor over the base, at its start. @param base out; its chain is owned by disk->base */
+int np_run_begin_base(struct np_run_disk *disk, struct np_base *base, struct np_error *err);
+void np_run_close_bases(struct np_run *run);
+/** The grid of a disk: its parent's, whose chain it goes on. Its source is open. */
+struct np_geometry np_run_geometry(const struct np_run_disk *disk);
 
 /* backup_identity.c: names and META. */
 int np_run_identify(struct np_run *run, struct np_error *err);
@@ -88,6 +113,7 @@ int np_recover(struct np_set *set, struct np_domain *domain, struct np_error *er
 
 /* prune.c */
 /** Remove our checkpoints that this set no longer needs. A failure is a warning: the point is committed. */
-void np_prune(struct np_set *set, struct np_domain *domain, const struct np_domain_disks *disks);
+void np_prune(struct np_set *set, struct np_domain *domain, const struct np_domain_disks *disks,
+              unsigned keep);
 
 #endif

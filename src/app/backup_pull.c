@@ -55,9 +55,10 @@ static int measure_all(struct np_run *run, uint64_t *total, struct np_error *err
     *total = 0;
     for (size_t i = 0; i < run->disk_count && run->request->progress.show != NULL; i++) {
         struct np_run_disk *disk = &run->disks[i];
-        const struct np_geometry geometry = {disk->source.size, NP_CHUNK_DEFAULT, NP_GRANULE_DEFAULT};
-        if (np_backup_measure(&disk->source, &geometry, NP_SCOPE_ALL, run->request->cancel, &disk->allocated,
-                              err) < 0)
+        const struct np_geometry geometry = np_run_geometry(disk);
+        if (np_backup_measure(&disk->source, &geometry,
+                              disk->mode == NP_MODE_BITMAP ? NP_SCOPE_DIRTY : NP_SCOPE_ALL,
+                              run->request->cancel, &disk->allocated, err) < 0)
             return -1;
         *total += disk->allocated;
     }
@@ -69,13 +70,20 @@ static int measure_all(struct np_run *run, uint64_t *total, struct np_error *err
 static int pull_disk(struct np_run *run, size_t i, uint16_t id, uint64_t total,
                      const struct np_geometry *geometry, struct np_writer *writer, struct np_error *err)
 {
+    static const enum np_scope scopes[] = {
+        [NP_MODE_FULL] = NP_SCOPE_ALL, [NP_MODE_BITMAP] = NP_SCOPE_DIRTY, [NP_MODE_SCAN] = NP_SCOPE_SCAN};
     struct np_run_disk *disk = &run->disks[i];
+    struct np_base base;
+    bool based = disk->mode != NP_MODE_FULL;
+    if (based && np_run_begin_base(disk, &base, err) < 0)
+        return -1;
     struct watch watch = {.run = run, .disk = i, .total = total};
     const struct np_backup_options options = {
         .workers = run->request->workers,
         .codec = run->request->codec,
         .level = run->request->codec_level,
-        .scope = NP_SCOPE_ALL,
+        .scope = scopes[disk->mode],
+        .base = based ? &base : NULL,
         .cancel = run->request->cancel,
         .progress = run->request->progress.show != NULL ? watch_progress : NULL,
         .progress_ctx = &watch,
@@ -84,7 +92,8 @@ static int pull_disk(struct np_run *run, size_t i, uint16_t id, uint64_t total,
     if (np_backup_run(&options, &disk->source, geometry, id, disk->domain_disk->target, writer,
                       &disk->result->counts, err) < 0)
         return -1;
-    if (np_writer_disk_end(writer, id, NULL, err) < 0)
+    bool digest = based && base.digest_known;
+    if (np_writer_disk_end(writer, id, digest ? &disk->result->counts.replaced : NULL, err) < 0)
         return -1;
     disk->result->seconds = np_clock_seconds() - began;
     run->done += disk->result->counts.read;
@@ -127,6 +136,7 @@ static void record_disk(struct np_run *run, struct np_run_disk *disk, const stru
     snprintf(to->level, sizeof(to->level), "%s", disk->result->level);
     snprintf(to->how, sizeof(to->how), "%s", disk->result->how);
     snprintf(to->why, sizeof(to->why), "%s", disk->result->why);
+    snprintf(to->parent, sizeof(to->parent), "%s", disk->result->parent);
     snprintf(to->codec, sizeof(to->codec), "%s", run->request->codec_text);
     snprintf(to->file, sizeof(to->file), "%s", file);
     snprintf(to->image, sizeof(to->image), "%s", domain_disk->source != NULL ? domain_disk->source : "");

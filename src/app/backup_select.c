@@ -67,11 +67,9 @@ static void describe(const struct np_run *run, const struct np_domain_disk *disk
         snprintf(result->why, sizeof(result->why), "not among the disks of -i");
     } else {
         result->stored = true;
-        snprintf(result->level, sizeof(result->level), "%s", request->level);
-        snprintf(result->how, sizeof(result->how), "all");
-        if (strcmp(request->level, "full") == 0 && !disk->can_bitmap)
-            snprintf(result->why, sizeof(result->why), "full was asked for; no checkpoint: %.120s",
-                     disk->why);
+        if (strcmp(request->level, "copy") != 0 && !disk->can_bitmap)
+            snprintf(result->why, sizeof(result->why), "%s was asked for; no checkpoint: %.120s",
+                     request->level, disk->why);
         else
             snprintf(result->why, sizeof(result->why), "%s was asked for", request->level);
     }
@@ -86,7 +84,6 @@ static int add_disk(struct np_run *run, const struct np_domain_disk *disk, struc
     struct np_run_disk *added = &run->disks[run->disk_count++];
     added->domain_disk = disk;
     added->result = result;
-    added->checkpoint = strcmp(run->request->level, "full") == 0 && disk->can_bitmap;
     return 0;
 }
 

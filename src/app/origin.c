@@ -232,7 +232,7 @@ static int open_newest(struct np_origin *origin, const struct np_point *point,
     return origin->stream != NULL ? 0 : check_point(opened->streams[0], point, err);
 }
 
-static int open_path(struct np_origin *origin, const struct np_point *point, const char *target,
+static int open_path(struct np_origin *origin, const struct np_point *point, const char *target, bool hashes,
                      struct np_origin_disk *opened, struct np_error *err)
 {
     size_t count;
@@ -249,18 +249,26 @@ static int open_path(struct np_origin *origin, const struct np_point *point, con
     for (size_t i = 1; i < count; i++)
         if (open_stream(origin, path[i], opened, i, err) < 0)
             return -1;
-    return np_chain_open(opened->streams, opened->ids, opened->count, target, false, &opened->chain, err);
+    return np_chain_open(opened->streams, opened->ids, opened->count, target, hashes, &opened->chain, err);
 }
 
-int np_origin_open_disk(struct np_origin *origin, const char *target, struct np_origin_disk *opened,
-                        struct np_error *err)
+int np_origin_open_disk(struct np_origin *origin, const char *target, bool hashes,
+                        struct np_origin_disk *opened, struct np_error *err)
 {
     *opened = (struct np_origin_disk){0};
-    if (open_path(origin, origin->point, target, opened, err) < 0) {
+    if (open_path(origin, origin->point, target, hashes, opened, err) < 0) {
         np_origin_close_disk(origin, opened);
         return -1;
     }
     return 0;
+}
+
+int np_origin_rewind_disk(struct np_origin_disk *opened, const char *target, bool hashes,
+                          struct np_error *err)
+{
+    np_chain_close(opened->chain);
+    opened->chain = NULL;
+    return np_chain_open(opened->streams, opened->ids, opened->count, target, hashes, &opened->chain, err);
 }
 
 int np_origin_open_stream(struct np_origin *origin, const struct np_point *point,

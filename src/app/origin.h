@@ -40,10 +40,19 @@ int np_origin_open(const char *path, const char *until, bool may_be_empty, struc
                    struct np_error *err);
 void np_origin_close(struct np_origin *origin); /**< takes a zeroed struct */
 
-/** Open all streams of a disk of the chosen point and begin a chain over them; every link is checked. */
-int np_origin_open_disk(struct np_origin *origin, const char *target, struct np_origin_disk *opened,
-                        struct np_error *err);
-/** Open only the disk's stream of that point, without what it builds on; no chain. Checked in the same way.
+/**
+ * Open all streams of a disk of the chosen point and begin a chain over them; every link is checked.
+ * @param hashes the chain reads granule hashes too
+ */
+int np_origin_open_disk(struct np_origin *origin, const char *target, bool hashes,
+                        struct np_origin_disk *opened, struct np_error *err);
+
+/** Begin the chain once more from the disk's first byte. */
+int np_origin_rewind_disk(struct np_origin_disk *opened, const char *target, bool hashes,
+                          struct np_error *err);
+
+/**
+ * Open only the disk's stream of that point, without what it builds on; no chain. Checked in the same way.
  */
 int np_origin_open_stream(struct np_origin *origin, const struct np_point *point,
                           const struct np_point_disk *disk, struct np_origin_disk *opened,

@@ -31,8 +31,15 @@ static bool disk_needs(const struct np_points *points, const char *target, const
 }
 
 static bool is_needed(const struct np_points *points, const struct np_domain_disks *disks,
-                      const char *checkpoint)
+                      const char *checkpoint, unsigned keep)
 {
+    for (size_t i = points->count; i > 0 && keep > 0; i--) {
+        if (points->list[i - 1].checkpoint[0] == '\0')
+            continue;
+        if (strcmp(points->list[i - 1].checkpoint, checkpoint) == 0)
+            return true;
+        keep--;
+    }
     for (size_t i = 0; i < disks->count; i++)
         if (disk_needs(points, disks->list[i].target, checkpoint))
             return true;
@@ -40,7 +47,7 @@ static bool is_needed(const struct np_points *points, const struct np_domain_dis
 }
 
 static int prune(struct np_set *set, struct np_domain *domain, const struct np_domain_disks *disks,
-                 struct np_error *err)
+                 unsigned keep, struct np_error *err)
 {
     char prefix[64];
     NP_CLEANUP(np_points_clear) struct np_points points = {0};
@@ -49,7 +56,7 @@ static int prune(struct np_set *set, struct np_domain *domain, const struct np_d
     if (np_set_points(set, &points, err) < 0 || np_checkpoint_list(domain, prefix, &names, err) < 0)
         return -1;
     for (size_t i = 0; i < names.count; i++) {
-        if (is_needed(&points, disks, names.list[i]))
+        if (is_needed(&points, disks, names.list[i], keep))
             continue;
         if (np_checkpoint_delete(domain, names.list[i], err) < 0)
             return -1;
@@ -58,10 +65,11 @@ static int prune(struct np_set *set, struct np_domain *domain, const struct np_d
     return 0;
 }
 
-void np_prune(struct np_set *set, struct np_domain *domain, const struct np_domain_disks *disks)
+void np_prune(struct np_set *set, struct np_domain *domain, const struct np_domain_disks *disks,
+              unsigned keep)
 {
     struct np_error err = NP_ERROR_INIT;
-    if (prune(set, domain, disks, &err) < 0)
+    if (prune(set, domain, disks, keep, &err) < 0)
         np_log_warning("checkpoints that are no longer needed could not be removed; the next backup tries "
                        "again: %s",
                        err.message);

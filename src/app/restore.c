@@ -55,12 +55,15 @@ static int note_disk(struct restore *restore, const char *target, uint16_t id,
     struct np_restored_disk *result = &restore->result->disks[i];
     snprintf(result->target, sizeof(result->target), "%s", target);
     result->virtual_size = geometry->size;
-    if (asprintf(&result->path, "%s/%s", restore->dir.path, restore->files[i]) < 0) {
+    if (asprintf(&result->path, "%s/%s", restore->dir.path != NULL ? restore->dir.path : "",
+                 restore->files[i]) < 0) {
         result->path = NULL;
         return np_fail_errno(err, NP_FAILED, ENOMEM, "disk %s", target);
     }
     restore->count++;
     restore->result->disk_count++;
+    if (restore->request->dry_run)
+        return 0;
     return np_restore_refuse_existing(&restore->dir, restore->files[i], err);
 }
 
@@ -252,7 +255,7 @@ static int survey_disk(struct restore *restore, struct np_origin *origin, const 
 {
     struct np_origin_disk opened;
     struct np_restore_plan plan;
-    if (np_origin_open_disk(origin, disk->target, &opened, err) < 0)
+    if (np_origin_open_disk(origin, disk->target, false, &opened, err) < 0)
         return -1;
     const struct np_meta *meta = np_stream_meta(opened.streams[0]);
     const struct np_meta_disk *meta_disk = np_meta_disk_by_id(meta, opened.ids[0]);
@@ -262,7 +265,12 @@ static int survey_disk(struct restore *restore, struct np_origin *origin, const 
     if (result == 0)
         result = np_restore_survey(opened.chain, restore->request->cancel, &plan, err);
     if (result == 0) {
-        restore->result->disks[restore->count - 1].data_bytes = plan.data_bytes;
+        struct np_restored_disk *planned = &restore->result->disks[restore->count - 1];
+        planned->data_bytes = plan.data_bytes;
+        planned->read_bytes = plan.stored_bytes;
+        planned->zero_bytes = plan.zero_bytes;
+        planned->records = plan.records;
+        planned->streams = opened.count;
         restore->total += plan.data_bytes;
     }
     np_origin_close_disk(origin, &opened);
@@ -284,7 +292,7 @@ static int survey(struct restore *restore, struct np_origin *origin, struct np_e
     }
     if (restore->count == 0)
         return np_fail(err, NP_FAILED, "point %s holds no disk", point->id);
-    return np_restore_refuse_companions(&restore->dir, err);
+    return restore->request->dry_run ? 0 : np_restore_refuse_companions(&restore->dir, err);
 }
 
 static int write_disk(struct restore *restore, struct np_origin *origin, size_t i, struct np_error *err)
@@ -296,7 +304,7 @@ static int write_disk(struct restore *restore, struct np_origin *origin, size_t 
     struct np_restore_counts counts;
     double began = np_clock_seconds();
 
-    if (np_origin_open_disk(origin, result->target, &opened, err) < 0)
+    if (np_origin_open_disk(origin, result->target, false, &opened, err) < 0)
         return -1;
     int written = np_restore_chain(&options, opened.chain, opened.streams, opened.ids, &restore->disks[i],
                                    &counts, err);
@@ -316,9 +324,15 @@ static int restore_from_origin(struct restore *restore, struct np_error *err)
     snprintf(restore->result->point, sizeof(restore->result->point), "%s", origin.point->id);
     snprintf(restore->result->time, sizeof(restore->result->time), "%s", origin.point->time);
 
-    if (np_restore_dir_open(restore->request->dir, origin.domain, &restore->dir, err) < 0 ||
-        survey(restore, &origin, err) < 0)
+    bool dry = restore->request->dry_run;
+    if (!dry && np_restore_dir_open(restore->request->dir, origin.domain, &restore->dir, err) < 0)
         return -1;
+    if (survey(restore, &origin, err) < 0)
+        return -1;
+    if (dry) {
+        name_missing(restore->request, origin.point, &origin.points);
+        return 0;
+    }
     for (size_t i = 0; i < restore->count; i++)
         if (make_target(restore, i, err) < 0 || write_disk(restore, &origin, i, err) < 0)
             return -1;

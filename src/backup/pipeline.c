@@ -42,6 +42,8 @@ struct run {
     struct np_bufpool buffers;
     struct slot *slots;
     size_t slot_count;
+    struct np_hash128 *base_hashes;   /* room for each slot's window; NULL without a base */
+    struct np_geometry base_geometry; /* of the base */
 
     pthread_mutex_t lock; /* guards the rest; taken alone */
     pthread_cond_t slot_done;
@@ -125,7 +127,8 @@ static void *scheduler_thread(void *ctx)
     int result = schedule == NULL ? np_fail_errno(&err, NP_FAILED, ENOMEM, "cannot plan the disk")
                                   : ops->reader_open(run->source->ctx, &reader, &err);
     if (result == 0) {
-        np_schedule_init(schedule, run->source, reader, run->geometry, run->options->scope);
+        np_schedule_init(schedule, run->source, reader, run->geometry, run->options->scope,
+                         run->options->base);
         result = schedule_all(run, schedule, &err);
     }
     if (result < 0)
@@ -162,9 +165,11 @@ static int work_slot(struct run *run, void *reader, struct np_packer *packer, st
     if (read_window(run, reader, &slot->step, *private, err) < 0)
         return -1;
 
+    const struct np_pack_base base = {.geometry = &run->base_geometry, .window = &slot->step.base};
+    const bool compare = run->options->scope == NP_SCOPE_SCAN;
     slot->allocated = np_map_add_up(run->geometry, slot->step.offset, slot->step.map).data_bytes;
     np_pack_window(packer, slot->step.offset, slot->step.map, *private, slot->buffer, slot->table,
-                   &slot->packed);
+                   compare ? &base : NULL, &slot->packed);
     if (slot->packed.data == *private) {
         uint8_t *raw = *private;
         *private = slot->buffer;
@@ -215,23 +220,36 @@ static bool wait_done(struct run *run, const struct slot *slot)
     return good;
 }
 
+/* The digest of the base without the granules that are stored anew. */
+static void take_out(const struct run *run, const struct np_step *step, struct np_hash128 *digest)
+{
+    unsigned granules = np_window_granules(run->geometry, step->offset);
+    uint64_t first = step->offset / run->geometry->granule;
+    for (unsigned i = 0; i < granules; i++)
+        if (np_map_get(step->map, i) != NP_GRANULE_ABSENT && np_map_get(step->base.map, i) == NP_GRANULE_DATA)
+            np_digest_subtract(digest, first + i, np_granule_length(&run->base_geometry, step->offset, i),
+                               step->base.hashes[i]);
+}
+
 static int write_slot(struct run *run, struct slot *slot, uint16_t disk, struct np_writer *writer,
                       struct np_backup_counts *counts, struct np_error *err)
 {
     const struct np_step *step = &slot->step;
-    counts->covered += step->length;
-    if (step->kind == NP_STEP_SKIP)
-        return 0;
+    counts->covered = step->offset + step->length;
     if (step->kind == NP_STEP_ZERO) {
         counts->zero += step->length;
         return np_writer_zero(writer, disk, step->offset, step->length, err);
     }
 
+    struct np_map_sums sums = np_map_add_up(run->geometry, step->offset, step->map);
     counts->allocated += slot->allocated;
     counts->read += slot->allocated;
-    uint64_t zero = np_map_add_up(run->geometry, step->offset, step->map).zero_bytes;
-    counts->zero += zero;
-    if (zero == step->length) /* all of it turned out to be zero */
+    counts->zero += sums.zero_bytes;
+    if (run->options->base != NULL)
+        take_out(run, step, &counts->replaced);
+    if (sums.live == 0) /* a scan found all of it as it was */
+        return 0;
+    if (sums.zero_bytes == step->length) /* all of it turned out to be zero */
         return np_writer_zero(writer, disk, step->offset, step->length, err);
     counts->data += slot->packed.length;
     counts->stored += slot->packed.data_len;
@@ -265,6 +283,19 @@ static int start_threads(struct run *run, struct np_error *err)
     return 0;
 }
 
+static int make_base_room(struct run *run, struct np_error *err)
+{
+    size_t granules = run->geometry->chunk / run->geometry->granule;
+    run->base_geometry = *run->geometry;
+    run->base_geometry.size = run->options->base->size;
+    run->base_hashes = calloc(run->slot_count * granules, sizeof(*run->base_hashes));
+    if (run->base_hashes == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot compare with the base");
+    for (size_t i = 0; i < run->slot_count; i++)
+        run->slots[i].step.base.hashes = run->base_hashes + i * granules;
+    return 0;
+}
+
 static int run_init(struct run *run, struct np_error *err)
 {
     unsigned workers = run->options->workers;
@@ -280,6 +311,8 @@ static int run_init(struct run *run, struct np_error *err)
     run->slots = calloc(run->slot_count, sizeof(*run->slots));
     if (run->slots == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot make %zu slots", run->slot_count);
+    if (run->options->base != NULL && make_base_room(run, err) < 0)
+        return -1;
     for (size_t i = 0; i < run->slot_count; i++) {
         run->slots[i].buffer = np_bufpool_get(&run->buffers);
         np_queue_put(&run->free, &run->slots[i]);
@@ -290,6 +323,7 @@ static int run_init(struct run *run, struct np_error *err)
 static void run_clear(struct run *run)
 {
     free(run->slots);
+    free(run->base_hashes);
     np_bufpool_clear(&run->buffers);
     np_queue_clear(&run->ordered);
     np_queue_clear(&run->todo);
@@ -306,6 +340,8 @@ int np_backup_run(const struct np_backup_options *options, const struct np_sourc
     struct run run = {.options = options, .source = source, .geometry = geometry, .error = NP_ERROR_INIT};
     struct np_cancel_entry entry;
     *counts = (struct np_backup_counts){0};
+    if (options->base != NULL)
+        counts->replaced = options->base->digest;
 
     if (run_init(&run, err) < 0)
         return -1;
@@ -318,42 +354,11 @@ int np_backup_run(const struct np_backup_options *options, const struct np_sourc
         pthread_join(run.threads[i], NULL);
     np_cancel_remove(options->cancel, &entry);
 
-    if (!run.failed)
+    if (!run.failed) {
+        counts->covered = geometry->size; /* what is out of scope at the end has no step */
         return 0;
+    }
     *err = run.error;
     np_error_where(err, target, NP_NO_OFFSET);
     return np_error_context(err, "disk %s", target);
-}
-
-static uint64_t step_bytes(const struct np_geometry *geometry, const struct np_step *step)
-{
-    return step->kind == NP_STEP_WINDOW ? np_map_add_up(geometry, step->offset, step->map).data_bytes : 0;
-}
-
-static int measure(struct np_schedule *schedule, struct np_cancel *cancel, uint64_t *bytes,
-                   struct np_error *err)
-{
-    struct np_step step;
-    for (int more; (more = np_schedule_next(schedule, &step, err)) != 0;) {
-        if (more < 0 || np_cancel_check(cancel, err) < 0)
-            return -1;
-        *bytes += step_bytes(schedule->geometry, &step);
-    }
-    return 0;
-}
-
-int np_backup_measure(const struct np_source *source, const struct np_geometry *geometry, enum np_scope scope,
-                      struct np_cancel *cancel, uint64_t *bytes, struct np_error *err)
-{
-    void *reader = NULL;
-    NP_AUTO_FREE struct np_schedule *schedule = malloc(sizeof(*schedule));
-    *bytes = 0;
-    if (schedule == NULL)
-        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot plan the disk");
-    if (source->ops->reader_open(source->ctx, &reader, err) < 0)
-        return -1;
-    np_schedule_init(schedule, source, reader, geometry, scope);
-    int result = measure(schedule, cancel, bytes, err);
-    source->ops->reader_close(reader);
-    return result;
 }

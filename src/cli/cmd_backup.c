@@ -10,18 +10,25 @@
 #include <string.h>
 
 static const char help[] =
-    "Usage: nbdpull backup -d DOMAIN -l full|copy -o SET [OPTIONS]\n"
+    "Usage: nbdpull backup -d DOMAIN -l LEVEL -o SET [OPTIONS]\n"
     "\n"
     "Back up the disks of a running guest into a backup set, or to standard output.\n"
     "\n"
     "  -d, --domain DOMAIN      name, UUID or id of the guest\n"
-    "  -l, --level LEVEL        full: everything allocated, and a checkpoint to build increments on\n"
-    "                           copy: the same without a checkpoint\n"
+    "  -l, --level LEVEL        full: everything allocated; begins a new chain\n"
+    "                           inc:  what changed since the last full or inc\n"
+    "                           diff: the same, but nothing builds on it\n"
+    "                           auto: inc when the set has a chain, else full\n"
+    "                           copy: everything allocated, no checkpoint, no part of a chain\n"
     "  -o, --output SET         directory of the set, made when missing; - for one stream to standard\n"
     "                           output (copy only)\n"
     "  -c, --connect URI        libvirt connection, as virsh -c\n"
     "  -i, --include DISK       only these disks (target names such as vda; repeat, or separate by comma)\n"
     "  -x, --exclude DISK       all disks but these\n"
+    "      --from POINT         diff: since this point (full: since the newest full) instead of the last\n"
+    "      --scan               compare every allocated byte with the last point, whatever the bitmaps say\n"
+    "      --require-bitmap     anything but an increment by bitmap is an error (status 8)\n"
+    "      --keep-checkpoints N keep the N newest checkpoints of the set, not only those that are needed\n"
     "      --compress CODEC     none, lz4 (default), zstd or zstd:LEVEL\n"
     "  -w, --workers N          disk readers and compressors (default: processors, at most 8)\n"
     "      --scratch-dir DIR    where socket and scratch go (default: /var/tmp); QEMU's user must reach it\n"
@@ -44,15 +51,23 @@ static void arguments_clear(struct arguments *arguments)
 
 static int check_level(const struct arguments *arguments, struct np_error *err)
 {
-    const char *level = arguments->request.level;
-    if (strcmp(level, "full") != 0 && strcmp(level, "copy") != 0)
-        return np_fail(err, NP_USAGE, "unknown level '%s'; this version has full and copy", level);
-    if (strcmp(arguments->output, "-") == 0 && strcmp(level, "copy") != 0)
+    static const char *const levels[] = {"full", "inc", "diff", "auto", "copy", NULL};
+    const struct np_backup_request *request = &arguments->request;
+    size_t i = 0;
+    while (levels[i] != NULL && strcmp(levels[i], request->level) != 0)
+        i++;
+    if (levels[i] == NULL)
+        return np_fail(err, NP_USAGE, "unknown level '%s'; there are full, inc, diff, auto and copy",
+                       request->level);
+    if (strcmp(arguments->output, "-") == 0 && strcmp(request->level, "copy") != 0)
         return np_fail(
             err, NP_USAGE,
-            "level %s makes a checkpoint that later backups build on, and only a set keeps track of "
+            "level %s makes or needs a checkpoint that backups build on, and only a set keeps track of "
             "it: to standard output use -l copy",
-            level);
+            request->level);
+    if (request->from != NULL && strcmp(request->level, "diff") != 0)
+        return np_fail(err, NP_USAGE,
+                       "--from goes with -l diff; an inc builds on the last point of its chain");
     return 0;
 }
 
@@ -66,6 +81,10 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         {'c', "connect", NP_OPTION_STRING, &request->uri},
         {'i', "include", NP_OPTION_TARGETS, &request->include},
         {'x', "exclude", NP_OPTION_TARGETS, &request->exclude},
+        {0, "from", NP_OPTION_STRING, &request->from},
+        {0, "scan", NP_OPTION_FLAG, &request->scan},
+        {0, "require-bitmap", NP_OPTION_FLAG, &request->require_bitmap},
+        {0, "keep-checkpoints", NP_OPTION_COUNT, &request->keep_checkpoints},
         {0, "compress", NP_OPTION_STRING, &arguments->compress},
         {'w', "workers", NP_OPTION_WORKERS, &request->workers},
         {0, "scratch-dir", NP_OPTION_STRING, &request->scratch_dir},
@@ -101,6 +120,7 @@ static struct json_object *disk_report(const struct np_backup_disk *disk, const 
     np_report_string(to, "level", disk->level);
     np_report_string(to, "how", disk->how);
     np_report_string(to, "why", disk->why);
+    np_report_string(to, "parent", disk->parent);
     np_report_size(to, "virtual_size", disk->virtual_size);
     np_report_size(to, "allocated_bytes", disk->counts.allocated);
     np_report_size(to, "read_bytes", disk->counts.read);
@@ -129,7 +149,7 @@ static int print_json(const struct arguments *arguments, const struct np_backup_
     np_report_string(report, "domain", result->domain);
     np_report_uuid(report, "domain_uuid", &result->domain_uuid);
     np_report_string(report, "set", request->set);
-    np_report_string(report, "level", request->level);
+    np_report_string(report, "level", result->level);
     np_report_string(report, "point", result->point);
     np_report_string(report, "checkpoint", result->checkpoint);
     np_report_string(report, "time", result->time);
@@ -157,7 +177,7 @@ static void print_summary(const struct arguments *arguments, const struct np_bac
     for (size_t i = 0; i < result->disk_count; i++) {
         const struct np_backup_disk *disk = &result->disks[i];
         if (disk->stored)
-            fprintf(to, "  %s: %s read, %s stored, %.1f s\n", disk->target,
+            fprintf(to, "  %s: %s by %s, %s read, %s stored, %.1f s\n", disk->target, disk->level, disk->how,
                     np_output_size(disk->counts.read, read), np_output_size(disk->counts.stored, stored),
                     disk->seconds);
         else

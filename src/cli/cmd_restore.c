@@ -16,7 +16,10 @@ static const char help[] =
     "\n"
     "  -i, --input SET          backup set, a stream in a file, or - for a stream from a pipe\n"
     "  -o, --output DIR         directory for the images, made when missing; nothing is overwritten\n"
-    "      --until POINT        point id, checkpoint name, or latest (default)\n"
+    "      --until POINT        point id, checkpoint name, latest (default), or a time: the newest point "
+    "not\n"
+    "                           after it (\"2026-11-20 03:00\", local unless it carries Z or an offset)\n"
+    "      --dry-run            check every link, say what would be read and written, and write nothing\n"
     "  -d, --disk DISK          only these disks (repeat, or separate by comma)\n"
     "      --format FORMAT      qcow2 (default) or raw (needs no QEMU program)\n"
     "      --preallocation MODE off (default), metadata, falloc or full, as qemu-img has them\n"
@@ -56,6 +59,7 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         {'o', "output", NP_OPTION_STRING, &request->dir},
         {0, "until", NP_OPTION_STRING, &request->until},
         {'d', "disk", NP_OPTION_TARGETS, &request->disks},
+        {0, "dry-run", NP_OPTION_FLAG, &request->dry_run},
         {0, "format", NP_OPTION_STRING, &request->format},
         {0, "preallocation", NP_OPTION_STRING, &request->preallocation},
         {'w', "workers", NP_OPTION_WORKERS, &request->workers},
@@ -65,7 +69,9 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         return -1;
     if (arguments->common.help)
         return 0;
-    if (request->input == NULL || request->dir == NULL)
+    if (request->dry_run && request->input != NULL && strcmp(request->input, "-") == 0)
+        return np_fail(err, NP_USAGE, "--dry-run needs a set or a file: a pipe can be read only once");
+    if (request->input == NULL || (request->dir == NULL && !request->dry_run))
         return np_fail(err, NP_USAGE, "restore needs -i SET and -o DIR; see nbdpull restore --help");
     if (strcmp(request->input, "-") == 0 && isatty(STDIN_FILENO))
         return np_fail(err, NP_USAGE, "standard input is a terminal: give -i - a stream by a pipe");
@@ -82,16 +88,20 @@ static int print_json(const struct arguments *arguments, const struct np_restore
     np_report_string(report, "domain", result->domain);
     np_report_string(report, "point", result->point);
     np_report_string(report, "time", result->time);
+    np_report_add(report, "dry_run", json_object_new_boolean(arguments->request.dry_run));
     np_report_string(report, "format", arguments->request.format);
     np_report_seconds(report, "seconds", result->seconds);
     for (size_t i = 0; outcome == NULL && i < result->disk_count; i++) {
         const struct np_restored_disk *disk = &result->disks[i];
         struct json_object *to = json_object_new_object();
         np_report_string(to, "target", disk->target);
-        np_report_string(to, "path", disk->path);
+        np_report_string(to, "path", arguments->request.dry_run ? NULL : disk->path);
         np_report_size(to, "virtual_size", disk->virtual_size);
         np_report_size(to, "data_bytes", disk->data_bytes);
         np_report_size(to, "read_bytes", disk->read_bytes);
+        np_report_size(to, "zero_bytes", disk->zero_bytes);
+        np_report_size(to, "records", disk->records);
+        np_report_size(to, "streams", disk->streams);
         np_report_seconds(to, "seconds", disk->seconds);
         json_object_array_add(disks, to);
     }
@@ -100,6 +110,20 @@ static int print_json(const struct arguments *arguments, const struct np_restore
     np_report_add(report, "disks", disks);
     np_report_add(report, "files", files);
     return np_report_print(report, outcome, stdout, err);
+}
+
+static void print_plan(const struct np_restore_result *result)
+{
+    char size[NP_SIZE_TEXT], data[NP_SIZE_TEXT], read[NP_SIZE_TEXT];
+    printf("%s: point %s of %s would be restored\n", result->domain,
+           result->point[0] != '\0' ? result->point : "-", result->time);
+    printf("  %-8s %10s %10s %10s %10s %8s\n", "DISK", "SIZE", "WRITE", "READ", "RECORDS", "STREAMS");
+    for (size_t i = 0; i < result->disk_count; i++) {
+        const struct np_restored_disk *disk = &result->disks[i];
+        printf("  %-8s %10s %10s %10s %10ju %8zu\n", disk->target, np_output_size(disk->virtual_size, size),
+               np_output_size(disk->data_bytes, data), np_output_size(disk->read_bytes, read),
+               (uintmax_t)disk->records, disk->streams);
+    }
 }
 
 static void print_summary(const struct np_restore_result *result)
@@ -139,7 +163,11 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
         *err = failed;
         return -1;
     }
-    if (done == 0 && !arguments.common.json && !arguments.common.quiet && isatty(STDOUT_FILENO))
+    if (done < 0 || arguments.common.json)
+        return done;
+    if (arguments.request.dry_run)
+        print_plan(&result);
+    else if (!arguments.common.quiet && isatty(STDOUT_FILENO))
         print_summary(&result);
     return done;
 }

@@ -6,6 +6,7 @@ static const struct np_command *const commands[] = {
     &np_cmd_backup,
     &np_cmd_restore,
     &np_cmd_dump,
+    &np_cmd_checkpoints,
     NULL,
 };
 

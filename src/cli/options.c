@@ -62,14 +62,17 @@ void np_targets_clear(struct np_targets *targets)
     *targets = (struct np_targets){0};
 }
 
-static int read_workers(const char *text, unsigned *workers, struct np_error *err)
+static int read_number(const struct np_option *option, const char *text, struct np_error *err)
 {
+    const bool workers = option->kind == NP_OPTION_WORKERS;
+    const unsigned long least = workers ? 1 : 0, most = workers ? NP_WORKERS_MAX : 1000000;
     char *end;
     errno = 0;
     unsigned long value = strtoul(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || value < 1 || value > NP_WORKERS_MAX)
-        return np_fail(err, NP_USAGE, "'%s' is not a number of workers from 1 to %d", text, NP_WORKERS_MAX);
-    *workers = (unsigned)value;
+    if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || value < least || value > most)
+        return np_fail(err, NP_USAGE, "--%s: '%s' is not a number from %lu to %lu", option->name, text, least,
+                       most);
+    *(unsigned *)option->value = (unsigned)value;
     return 0;
 }
 
@@ -94,7 +97,8 @@ static int apply(const struct np_option *option, char *text, struct np_error *er
     case NP_OPTION_TARGETS:
         return add_targets(option->value, text, err);
     case NP_OPTION_WORKERS:
-        return read_workers(text, option->value, err);
+    case NP_OPTION_COUNT:
+        return read_number(option, text, err);
     }
     return 0;
 }

@@ -13,6 +13,7 @@ enum np_option_kind {
     NP_OPTION_STRING,  /**< const char * */
     NP_OPTION_TARGETS, /**< struct np_targets: repeatable, comma-separated */
     NP_OPTION_WORKERS, /**< unsigned, 1..NP_WORKERS_MAX */
+    NP_OPTION_COUNT,   /**< unsigned, up to 1000000 */
 };
 
 /** One option. Tables end with an entry without a name. */

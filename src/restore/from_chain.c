@@ -80,6 +80,26 @@ static int check_geometry(const struct np_chain *chain, const struct np_restore_
     return np_error_where(err, disk->target_name, NP_NO_OFFSET);
 }
 
+/*
+ * The proof that the chain as a whole gave the disk of the point: every granule that was written had its hash
+ * checked, and together they add up to what the newest stream says of the whole disk.
+ */
+static int check_digest(struct np_stream *newest, uint16_t id, struct np_hash128 digest,
+                        const struct np_restore_disk *disk, struct np_error *err)
+{
+    const struct np_totals *totals = np_stream_totals(newest, id);
+    if (!totals->digest_known || np_hash128_equal(totals->digest, digest))
+        return 0;
+    np_fail(err, NP_DAMAGED,
+            "disk %s: what was restored does not add up to the digest that %s has of the whole disk: a "
+            "stream of the "
+            "chain is not the one that this point was built on, or is damaged; restore an older point, and "
+            "take a "
+            "new full",
+            disk->target_name, np_stream_name(newest));
+    return np_error_where(err, disk->target_name, NP_NO_OFFSET);
+}
+
 int np_restore_chain(const struct np_restore_options *options, struct np_chain *chain,
                      struct np_stream *const *streams, const uint16_t *ids,
                      const struct np_restore_disk *disk, struct np_restore_counts *counts,
@@ -96,5 +116,8 @@ int np_restore_chain(const struct np_restore_options *options, struct np_chain *
         np_error_where(&mine, disk->target_name, NP_NO_OFFSET);
         np_replay_fail(replay, &mine);
     }
-    return np_replay_finish(replay, err);
+    struct np_hash128 digest;
+    if (np_replay_finish(replay, &digest, err) < 0)
+        return -1;
+    return check_digest(streams[0], ids[0], digest, disk, err);
 }

@@ -109,5 +109,5 @@ int np_restore_reader(const struct np_restore_options *options, struct np_reader
     struct np_error mine = NP_ERROR_INIT;
     if (feed(&f, &mine) < 0)
         np_replay_fail(f.replay, &mine);
-    return np_replay_finish(f.replay, err);
+    return np_replay_finish(f.replay, NULL, err);
 }

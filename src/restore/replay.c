@@ -20,9 +20,10 @@ struct np_replay {
     struct np_replay_item *items;
     size_t item_count;
 
-    pthread_mutex_t lock; /* guards failed and error; taken alone */
+    pthread_mutex_t lock; /* guards failed, error and digest; taken alone */
     bool failed;
-    struct np_error error; /* the first one */
+    struct np_error error;    /* the first one */
+    struct np_hash128 digest; /* of what the workers that have ended have written */
 
     struct np_cancel_entry cancel_entry;
     pthread_t threads[THREADS_MAX];
@@ -96,7 +97,25 @@ static int write_taken(const struct np_replay_item *item, const struct np_record
     return 0;
 }
 
-static int do_item(struct np_replay_item *item, void *writer, uint8_t *expanded, struct np_error *err)
+/* The terms of the granules that were written; their hashes have been checked. */
+static void add_to_digest(const struct np_replay_item *item, const struct np_record *record,
+                          struct np_hash128 *digest)
+{
+    const uint8_t *hash = record->table + np_map_bytes(item->geometry);
+    unsigned granules = np_window_granules(item->geometry, record->header.offset);
+    uint64_t first = record->header.offset / item->geometry->granule;
+    for (unsigned i = 0; i < granules; i++) {
+        uint32_t length = payload_bytes(item, record, i);
+        if (length == 0)
+            continue;
+        if (np_map_get(item->take, i) == NP_GRANULE_DATA)
+            np_digest_add(digest, first + i, length, np_hash128_get(hash));
+        hash += NP_HASH128_SIZE;
+    }
+}
+
+static int do_item(struct np_replay_item *item, void *writer, uint8_t *expanded, struct np_hash128 *digest,
+                   struct np_error *err)
 {
     struct np_record record = {.header = item->header, .table = item->table, .data = item->data};
     if (item->stream != NULL && np_stream_read(item->stream, item->stream_disk, &item->entry, item->table,
@@ -104,7 +123,10 @@ static int do_item(struct np_replay_item *item, void *writer, uint8_t *expanded,
         return -1;
     if (np_window_expand(item->geometry, &record, item->name, expanded, err) < 0)
         return -1;
-    return write_taken(item, &record, writer, expanded, err);
+    if (write_taken(item, &record, writer, expanded, err) < 0)
+        return -1;
+    add_to_digest(item, &record, digest);
+    return 0;
 }
 
 /* Writers of one worker, opened when the first item of their disk comes. */
@@ -118,14 +140,15 @@ static int writer_of(struct np_replay *replay, void **writers, const struct np_r
     return 0;
 }
 
-static int work(struct np_replay *replay, void **writers, uint8_t *expanded, struct np_error *err)
+static int work(struct np_replay *replay, void **writers, uint8_t *expanded, struct np_hash128 *digest,
+                struct np_error *err)
 {
     for (struct np_replay_item *item; (item = np_queue_take(&replay->todo)) != NULL;) {
         void *writer;
         if (has_failed(replay))
             return 0; /* what is still in the queue does not matter any more */
         if (writer_of(replay, writers, item->disk, &writer, err) < 0 ||
-            do_item(item, writer, expanded, err) < 0) {
+            do_item(item, writer, expanded, digest, err) < 0) {
             np_error_where(err, item->disk->target_name, NP_NO_OFFSET);
             return np_error_context(err, "disk %s", item->disk->target_name);
         }
@@ -139,14 +162,18 @@ static void *worker_thread(void *ctx)
     struct np_replay *replay = ctx;
     struct np_error err = NP_ERROR_INIT;
     uint8_t *expanded = np_bufpool_get(&replay->buffers);
+    struct np_hash128 digest = {0};
     NP_AUTO_FREE void **writers = calloc(replay->disk_count, sizeof(*writers));
 
     if (writers == NULL)
         np_fail_errno(&err, NP_FAILED, ENOMEM, "cannot start a worker");
-    if (writers == NULL || work(replay, writers, expanded, &err) < 0)
+    if (writers == NULL || work(replay, writers, expanded, &digest, &err) < 0)
         np_replay_fail(replay, &err);
     for (size_t i = 0; writers != NULL && i < replay->disk_count; i++)
         replay->disks[i].ops->writer_close(writers[i]);
+    pthread_mutex_lock(&replay->lock);
+    np_digest_join(&replay->digest, digest);
+    pthread_mutex_unlock(&replay->lock);
     return NULL;
 }
 
@@ -200,7 +227,7 @@ int np_replay_start(const struct np_restore_options *options, const struct np_re
             struct np_error mine = NP_ERROR_INIT;
             np_fail_errno(&mine, NP_FAILED, failed, "cannot start thread %u of %u", i + 1, options->workers);
             np_replay_fail(made, &mine);
-            return np_replay_finish(made, err);
+            return np_replay_finish(made, NULL, err);
         }
         made->thread_count++;
     }
@@ -224,7 +251,7 @@ void np_replay_return(struct np_replay *replay, struct np_replay_item *item)
     np_queue_put(&replay->free, item);
 }
 
-int np_replay_finish(struct np_replay *replay, struct np_error *err)
+int np_replay_finish(struct np_replay *replay, struct np_hash128 *digest, struct np_error *err)
 {
     np_queue_close(&replay->todo);
     for (unsigned i = 0; i < replay->thread_count; i++)
@@ -234,6 +261,8 @@ int np_replay_finish(struct np_replay *replay, struct np_error *err)
     int result = replay->failed ? -1 : 0;
     if (result < 0)
         *err = replay->error;
+    if (digest != NULL)
+        *digest = replay->digest;
     replay_free(replay);
     return result;
 }

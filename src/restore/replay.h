@@ -50,7 +50,11 @@ void np_replay_return(struct np_replay *replay, struct np_replay_item *item);
 /** Stop because the feeding side failed; the first error counts. */
 void np_replay_fail(struct np_replay *replay, const struct np_error *err);
 
-/** Wait until all items are written, end the workers, free. @return the first error of anyone */
-int np_replay_finish(struct np_replay *replay, struct np_error *err);
+/**
+ * Wait until all items are written, end the workers, free.
+ * @param digest out: the disk digest of what was written, of all disks together; NULL: nobody asks
+ * @return the first error of anyone
+ */
+int np_replay_finish(struct np_replay *replay, struct np_hash128 *digest, struct np_error *err);
 
 #endif

@@ -1,5 +1,6 @@
 #include "internal.h"
 #include "point.h"
+#include "until.h"
 
 #include "nbdpull/cleanup.h"
 #include "nbdpull/file.h"
@@ -42,6 +43,38 @@ static int compare_points(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static int compare_streams(const void *a, const void *b)
+{
+    const struct np_point_disk *x = *(const struct np_point_disk *const *)a;
+    const struct np_point_disk *y = *(const struct np_point_disk *const *)b;
+    return memcmp(x->stream_uuid.bytes, y->stream_uuid.bytes, sizeof(x->stream_uuid.bytes));
+}
+
+/* Each attempt has a new stream UUID. One that is there twice is a file, or a record, that was copied. */
+static int refuse_duplicates(const struct np_set *set, const struct np_points *points, struct np_error *err)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < points->count; i++)
+        count += points->list[i].disk_count;
+    NP_AUTO_FREE const struct np_point_disk **disks = calloc(count + 1, sizeof(struct np_point_disk *));
+    if (disks == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot list the streams", set->path);
+    count = 0;
+    for (size_t i = 0; i < points->count; i++)
+        for (size_t j = 0; j < points->list[i].disk_count; j++)
+            if (points->list[i].disks[j].stored)
+                disks[count++] = &points->list[i].disks[j];
+    qsort(disks, count, sizeof(*disks), compare_streams);
+    for (size_t i = 1; i < count; i++)
+        if (np_uuid_equal(&disks[i]->stream_uuid, &disks[i - 1]->stream_uuid))
+            return np_fail(
+                err, NP_DAMAGED,
+                "%s: %s and %s have the same stream UUID: one of them, with its record in points/, is a "
+                "copy of the other; take it out of the set",
+                set->path, disks[i - 1]->file, disks[i]->file);
+    return 0;
+}
+
 int np_set_points(struct np_set *set, struct np_points *points, struct np_error *err)
 {
     NP_CLEANUP(np_names_clear) struct np_names names = {0};
@@ -65,6 +98,8 @@ int np_set_points(struct np_set *set, struct np_points *points, struct np_error 
     }
     if (all.count > 1)
         qsort(all.list, all.count, sizeof(*all.list), compare_points);
+    if (refuse_duplicates(set, &all, err) < 0)
+        return -1;
     *points = all;
     all = (struct np_points){0};
     return 0;
@@ -106,9 +141,44 @@ static int fail_unknown(const struct np_points *points, const char *until, struc
                    until, points->count, newest, points->count > shown ? ", ..." : "");
 }
 
+/* Times in records are checked when they are read. */
+static time_t time_of(const struct np_point *point)
+{
+    time_t seconds = 0;
+    np_until_parse(point->time, &seconds);
+    return seconds;
+}
+
+/* Where a clock went backwards, ids tell the order and times do not. */
+static void warn_of_clock(const struct np_points *points)
+{
+    for (size_t i = 1; i < points->count; i++)
+        if (time_of(&points->list[i]) < time_of(&points->list[i - 1])) {
+            np_log_warning(
+                "the clock went backwards between points %s (%s) and %s (%s); the highest point that is "
+                "not after the time is taken",
+                points->list[i - 1].id, points->list[i - 1].time, points->list[i].id, points->list[i].time);
+            return;
+        }
+}
+
+static int find_by_time(const struct np_points *points, const char *until, time_t seconds,
+                        const struct np_point **point, struct np_error *err)
+{
+    warn_of_clock(points);
+    for (size_t i = points->count; i > 0; i--) {
+        *point = &points->list[i - 1];
+        if (time_of(*point) <= seconds)
+            return 0;
+    }
+    return np_fail(err, NP_FAILED, "no restore point is as old as %s; the oldest is %s of %s", until,
+                   points->list[0].id, points->list[0].time);
+}
+
 int np_points_find(const struct np_points *points, const char *until, const struct np_point **point,
                    struct np_error *err)
 {
+    time_t seconds;
     if (points->count == 0)
         return np_fail(err, NP_FAILED, "the backup set holds no restore point");
     *point = &points->list[points->count - 1];
@@ -119,6 +189,8 @@ int np_points_find(const struct np_points *points, const char *until, const stru
         if (matches(*point, until))
             return 0;
     }
+    if (np_until_parse(until, &seconds))
+        return find_by_time(points, until, seconds, point, err);
     return fail_unknown(points, until, err);
 }
 

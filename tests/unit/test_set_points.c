@@ -247,6 +247,27 @@ static void test_points__path_of_a_disk_goes_to_its_root(void **state)
     FAILS_WITH(NP_FAILED, np_points_path(&points, &points.list[3], "vdb", &none, &count, &err), "vdb");
 }
 
+/* Trap 17: a stream and its record, copied under another id. */
+static void test_points__same_stream_twice_is_damage(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_OPEN(set, NP_SET_CREATE);
+    add_point(set, "");
+    NP_CLEANUP(np_points_clear) struct np_points points = {0};
+    ok(np_set_points(set, &points, &err));
+
+    struct np_point_disk copy = points.list[0].disks[0];
+    struct np_point point = {
+        .id = "0002", .level = "auto", .time = "2026-11-20T03:00:00Z", .disks = &copy, .disk_count = 1};
+    snprintf(copy.file, sizeof(copy.file), "streams/0002.vda.nbp");
+    ok(np_uuid_random(&point.uuid, &err));
+    write_stream(set, "0002", "vda", "vda!");
+    ok(np_set_commit(set, &point, &err));
+    struct np_points none;
+    FAILS_WITH(NP_DAMAGED, np_set_points(set, &none, &err), "streams/0002.vda.nbp");
+}
+
 static void test_points__path_with_a_missing_parent_is_damage(void **state)
 {
     (void)state;
@@ -275,6 +296,7 @@ int main(void)
         TEST(test_points__are_sorted_by_number_and_foreign_names_left_out),
         TEST(test_points__find_by_id_checkpoint_and_latest),
         TEST(test_points__path_of_a_disk_goes_to_its_root),
+        TEST(test_points__same_stream_twice_is_damage),
         TEST(test_points__path_with_a_missing_parent_is_damage),
     };
     return cmocka_run_group_tests_name("set_points", tests, NULL, NULL);

@@ -1,0 +1,335 @@
+/*
+ * What each disk of a run builds on. Each disk decides on its own; whatever speaks against an increment makes
+ * it a scan, or a full, of this disk only, and says why.
+ */
+#include "backup_parts.h"
+
+#include "nbdpull/bytes.h"
+#include "nbdpull/cleanup.h"
+#include "nbdpull/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool is_chain_level(const char *level)
+{
+    return strcmp(level, "full") == 0 || strcmp(level, "inc") == 0;
+}
+
+/* ---- verdicts ---- */
+
+static void say_why(struct np_run_disk *disk, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void say_why(struct np_run_disk *disk, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(disk->result->why, sizeof(disk->result->why), format, args);
+    va_end(args);
+}
+
+static void set_mode(const struct np_run *run, struct np_run_disk *disk, enum np_run_mode mode)
+{
+    static const char *const hows[] = {
+        [NP_MODE_FULL] = "all", [NP_MODE_BITMAP] = "bitmap", [NP_MODE_SCAN] = "scan"};
+    const char *level =
+        mode == NP_MODE_FULL && strcmp(run->result->level, "copy") != 0 ? "full" : run->result->level;
+    disk->mode = mode;
+    snprintf(disk->result->how, sizeof(disk->result->how), "%s", hows[mode]);
+    snprintf(disk->result->level, sizeof(disk->result->level), "%s", level);
+    snprintf(disk->result->parent, sizeof(disk->result->parent), "%s",
+             mode == NP_MODE_FULL ? "" : disk->parent->id);
+}
+
+/* All of the disk is stored; it builds on nothing. The text of why is there. */
+static void make_full(struct np_run *run, struct np_run_disk *disk)
+{
+    struct np_origin origin = {.set = run->set, .fd = -1};
+    np_origin_close_disk(&origin, &disk->base);
+    disk->parent = NULL;
+    disk->parent_disk = NULL;
+    set_mode(run, disk, NP_MODE_FULL);
+}
+
+/* ---- before the job ---- */
+
+/* The newest committed full or inc that contains the disk. */
+static const struct np_point *newest_parent(const struct np_points *points, const char *target,
+                                            bool only_full)
+{
+    for (size_t i = points->count; i > 0; i--) {
+        const struct np_point_disk *disk = np_point_disk_of(&points->list[i - 1], target);
+        if (disk != NULL && disk->stored && is_chain_level(disk->level) &&
+            (!only_full || strcmp(disk->level, "full") == 0))
+            return &points->list[i - 1];
+    }
+    return NULL;
+}
+
+static int asked_parent(const struct np_run *run, const char *target, const struct np_point **parent,
+                        struct np_error *err)
+{
+    const char *from = run->request->from;
+    if (from == NULL || strcmp(from, "full") == 0) {
+        *parent = newest_parent(&run->points, target, from != NULL);
+        return 0;
+    }
+    if (np_points_find(&run->points, from, parent, err) < 0)
+        return -1;
+    const struct np_point_disk *disk = np_point_disk_of(*parent, target);
+    if (disk == NULL || !disk->stored)
+        *parent = NULL; /* the point does not hold this disk: a full for it */
+    else if (!is_chain_level(disk->level))
+        return np_fail(err, NP_FAILED, "point %s is a %s of disk %s and keeps no checkpoint to start from",
+                       (*parent)->id, disk->level, target);
+    return 0;
+}
+
+/* Every stream on the path is there, and the one that the record names. */
+static int open_base(struct np_run *run, struct np_run_disk *disk, struct np_error *err)
+{
+    struct np_origin origin = {.set = run->set, .points = run->points, .point = disk->parent, .fd = -1};
+    return np_origin_open_disk(&origin, disk->domain_disk->target, true, &disk->base, err);
+}
+
+static bool same_image(const struct np_domain_disk *now, const struct np_point_disk *then)
+{
+    return strcmp(now->source != NULL ? now->source : "", then->image) == 0 &&
+           now->image_dev == then->image_dev && now->image_ino == then->image_ino;
+}
+
+/* Is the bitmap of the parent's checkpoint there? A checkpoint that libvirt has lost is told to it again. */
+static int find_bitmap(struct np_run *run, const struct np_run_disk *disk, bool *usable, struct np_error *err)
+{
+    const char *checkpoint = disk->parent_disk->checkpoint, *target = disk->domain_disk->target;
+    struct np_checkpoint_state state;
+    if (np_checkpoint_probe(run->domain, checkpoint, target, &state, err) < 0)
+        return -1;
+    *usable = state.usable;
+    if (state.known)
+        return 0;
+
+    NP_AUTO_FREE char *xml = NULL;
+    size_t size;
+    if (np_set_config_read(run->set, disk->parent->id, "checkpoint.xml", &xml, &size, err) < 0)
+        return -1;
+    struct np_error why = NP_ERROR_INIT;
+    if (xml == NULL || np_checkpoint_redefine(run->domain, xml, checkpoint, &why) < 0) {
+        np_log_debug("disk %s: checkpoint %s cannot be redefined: %s", target, checkpoint,
+                     xml == NULL ? "its XML is not in the set" : why.message);
+        return 0;
+    }
+    np_log_info("libvirt had lost checkpoint %s; it has been redefined", checkpoint);
+    if (np_checkpoint_probe(run->domain, checkpoint, target, &state, err) < 0)
+        return -1;
+    *usable = state.usable;
+    return 0;
+}
+
+/* Scan or bitmap? */
+static int choose_how(struct np_run *run, struct np_run_disk *disk, struct np_error *err)
+{
+    const struct np_domain_disk *now = disk->domain_disk;
+    const char *checkpoint = disk->parent_disk->checkpoint;
+    bool usable = false;
+    if (run->request->scan)
+        say_why(disk, "--scan was asked for");
+    else if (!now->can_bitmap)
+        say_why(disk, "%.140s", now->why);
+    else if (checkpoint[0] == '\0')
+        say_why(disk, "point %s has no checkpoint of it", disk->parent->id);
+    else if (!same_image(now, disk->parent_disk))
+        say_why(disk, "the image is another one than at point %s", disk->parent->id);
+    else if (find_bitmap(run, disk, &usable, err) < 0)
+        return -1;
+    else if (!usable)
+        say_why(disk, "the bitmap of checkpoint %s is lost or not usable", checkpoint);
+    else
+        say_why(disk, "its bitmap since point %s is there", disk->parent->id);
+    set_mode(run, disk, usable ? NP_MODE_BITMAP : NP_MODE_SCAN);
+    return 0;
+}
+
+static int choose_for_disk(struct np_run *run, struct np_run_disk *disk, struct np_error *err)
+{
+    const char *target = disk->domain_disk->target;
+    if (asked_parent(run, target, &disk->parent, err) < 0)
+        return -1;
+    if (disk->parent == NULL) {
+        say_why(disk, "no point of a chain holds it yet");
+        make_full(run, disk);
+        return 0;
+    }
+    disk->parent_disk = np_point_disk_of(disk->parent, target);
+
+    struct np_error broken = NP_ERROR_INIT;
+    if (open_base(run, disk, &broken) < 0) {
+        np_log_warning("disk %s: its chain is broken, so all of it is stored: %s", target, broken.message);
+        say_why(disk, "the chain below point %s is broken", disk->parent->id);
+        make_full(run, disk);
+        return 0;
+    }
+    if (disk->domain_disk->size != 0 && disk->domain_disk->size < disk->parent_disk->virtual_size) {
+        say_why(disk, "it is smaller than at point %s", disk->parent->id);
+        make_full(run, disk);
+        return 0;
+    }
+    return choose_how(run, disk, err);
+}
+
+static int check_required(const struct np_run *run, struct np_error *err)
+{
+    for (size_t i = 0; run->request->require_bitmap && i < run->disk_count; i++) {
+        const struct np_run_disk *disk = &run->disks[i];
+        if (disk->mode == NP_MODE_BITMAP)
+            continue;
+        np_error_where(err, disk->result->target, NP_NO_OFFSET);
+        return np_fail(err, NP_BITMAP, "disk %s: no increment by bitmap is possible: %s (--require-bitmap)",
+                       disk->result->target, disk->result->why);
+    }
+    return 0;
+}
+
+static bool has_chain(const struct np_run *run)
+{
+    for (size_t i = 0; i < run->disk_count; i++)
+        if (newest_parent(&run->points, run->disks[i].domain_disk->target, false) != NULL)
+            return true;
+    return false;
+}
+
+static bool builds_on_points(const struct np_run *run)
+{
+    return strcmp(run->result->level, "inc") == 0 || strcmp(run->result->level, "diff") == 0;
+}
+
+int np_run_choose_levels(struct np_run *run, struct np_error *err)
+{
+    const char *asked = run->request->level;
+    if (run->set != NULL && np_set_points(run->set, &run->points, err) < 0)
+        return -1;
+    bool chain = has_chain(run);
+    if (strcmp(asked, "auto") == 0)
+        asked = chain ? "inc" : "full";
+    snprintf(run->result->level, sizeof(run->result->level), "%s", asked);
+    for (size_t i = 0; i < run->disk_count; i++)
+        run->disks[i].checkpoint =
+            run->disks[i].domain_disk->can_bitmap && (is_chain_level(asked) && run->set != NULL);
+    if (!builds_on_points(run)) {
+        for (size_t i = 0; i < run->disk_count; i++)
+            set_mode(run, &run->disks[i], NP_MODE_FULL);
+        return check_required(run, err);
+    }
+    if (!chain)
+        return np_fail(err, NP_FAILED,
+                       "%s: level %s needs a full to build on, and the set has none; use -l full or "
+                       "-l auto first",
+                       np_set_path(run->set), asked);
+    for (size_t i = 0; i < run->disk_count; i++)
+        if (choose_for_disk(run, &run->disks[i], err) < 0)
+            return -1;
+    return check_required(run, err);
+}
+
+/* ---- in the job ---- */
+
+int np_run_begin_base(struct np_run_disk *disk, struct np_base *base, struct np_error *err)
+{
+    if (np_origin_rewind_disk(&disk->base, disk->domain_disk->target, true, err) < 0)
+        return -1;
+    *base = (struct np_base){
+        .chain = disk->base.chain,
+        .size = disk->parent_disk->virtual_size,
+        .digest_known = disk->parent_disk->digest_known,
+        .digest = disk->parent_disk->digest,
+    };
+    return 0;
+}
+
+struct np_geometry np_run_geometry(const struct np_run_disk *disk)
+{
+    struct np_geometry geometry = {disk->source.size, NP_CHUNK_DEFAULT, NP_GRANULE_DEFAULT};
+    if (disk->base.chain != NULL) {
+        geometry.chunk = np_chain_geometry(disk->base.chain)->chunk;
+        geometry.granule = np_chain_geometry(disk->base.chain)->granule;
+    }
+    return geometry;
+}
+
+static uint64_t seed_of(const struct np_point *point)
+{
+    return np_get_le64(point->uuid.bytes) ^ np_get_le64(point->uuid.bytes + 8);
+}
+
+static int check_bitmap(struct np_run *run, struct np_run_disk *disk, struct np_error *err)
+{
+    struct np_base base;
+    struct np_trust trust;
+    const struct np_geometry geometry = np_run_geometry(disk);
+    if (np_run_begin_base(disk, &base, err) < 0 ||
+        np_backup_trust(&disk->source, &geometry, &base, seed_of(disk->parent), run->request->cancel, &trust,
+                        err) < 0)
+        return -1;
+    if (!trust.believed) {
+        np_log_warning(
+            "disk %s: %s (at byte %ju): the bitmap is not believed and the disk is compared with point %s",
+            disk->domain_disk->target, trust.why, (uintmax_t)trust.offset, disk->parent->id);
+        say_why(disk, "%.120s", trust.why);
+        set_mode(run, disk, NP_MODE_SCAN);
+    }
+    return 0;
+}
+
+/* A walk over the whole base proves its index before the first META is written. */
+static int check_index(struct np_run_disk *disk, struct np_cancel *cancel, struct np_error *err)
+{
+    struct np_base base;
+    struct np_chain_step step;
+    if (np_run_begin_base(disk, &base, err) < 0)
+        return -1;
+    for (int more; (more = np_chain_next(base.chain, &step, err)) != 0;)
+        if (more < 0 || np_cancel_check(cancel, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int check_disk(struct np_run *run, struct np_run_disk *disk, struct np_error *err)
+{
+    if (disk->mode == NP_MODE_FULL)
+        return 0;
+    if (disk->source.size < disk->parent_disk->virtual_size) {
+        say_why(disk, "it is smaller than at point %s", disk->parent->id);
+        make_full(run, disk);
+        return 0;
+    }
+    struct np_error why = NP_ERROR_INIT;
+    int checked = disk->mode == NP_MODE_BITMAP ? check_bitmap(run, disk, &why)
+                                               : check_index(disk, run->request->cancel, &why);
+    if (checked == 0)
+        return 0;
+    if (why.class != NP_DAMAGED) {
+        *err = why;
+        return -1;
+    }
+    np_log_warning("disk %s: the index of its chain is damaged, so all of it is stored: %s",
+                   disk->domain_disk->target, why.message);
+    say_why(disk, "the index of point %s is damaged", disk->parent->id);
+    make_full(run, disk);
+    return 0;
+}
+
+int np_run_check_bitmaps(struct np_run *run, struct np_error *err)
+{
+    for (size_t i = 0; i < run->disk_count; i++)
+        if (check_disk(run, &run->disks[i], err) < 0)
+            return -1;
+    return check_required(run, err);
+}
+
+void np_run_close_bases(struct np_run *run)
+{
+    struct np_origin origin = {.set = run->set, .fd = -1};
+    for (size_t i = 0; i < run->disk_count; i++)
+        np_origin_close_disk(&origin, &run->disks[i].base);
+}

@@ -1,0 +1,215 @@
+/*
+ * Whether a dirty bitmap may be believed: looks for proofs of the contrary before anything is written.
+ *
+ * One walk over the base's index beside the extents. It reads clean granules that were zero and are allocated
+ * now at once, and keeps a fixed number of clean granules with data as a sample, which it reads at the end.
+ */
+#include "nbdpull/backup.h"
+
+#include "schedule.h"
+
+#include "nbdpull/bytes.h"
+#include "nbdpull/cleanup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SAMPLE 64
+
+struct sample {
+    uint64_t offset;
+    uint32_t length;
+    struct np_hash128 hash;
+};
+
+struct check {
+    const struct np_source *source;
+    void *reader;
+    const struct np_geometry *geometry;
+    struct np_geometry base_geometry;
+    struct np_schedule schedule; /* only to ask for extents */
+    struct np_parent parent;
+    struct np_trust *trust;
+
+    struct sample first, last, samples[SAMPLE];
+    uint64_t seen; /* clean granules with data so far */
+    uint64_t random;
+    uint8_t *buffer;           /* one granule */
+    struct np_hash128 *hashes; /* of one window */
+};
+
+static void check_clear(struct check **pointer)
+{
+    struct check *check = *pointer;
+    if (check == NULL)
+        return;
+    check->source->ops->reader_close(check->reader);
+    free(check->buffer);
+    free(check->hashes);
+    free(check);
+}
+
+/* xorshift64: any sequence will do that cannot be known before the run. */
+static uint64_t next_random(struct check *check)
+{
+    check->random ^= check->random << 13;
+    check->random ^= check->random >> 7;
+    check->random ^= check->random << 17;
+    return check->random;
+}
+
+/* Each clean granule gets the same chance, whatever their number. */
+static void offer(struct check *check, const struct sample *sample)
+{
+    if (check->seen == 0)
+        check->first = *sample;
+    check->last = *sample;
+    uint64_t slot = check->seen < SAMPLE ? check->seen : next_random(check) % (check->seen + 1);
+    if (slot < SAMPLE)
+        check->samples[slot] = *sample;
+    check->seen++;
+}
+
+static void disbelieve(struct check *check, const char *why, uint64_t offset)
+{
+    check->trust->believed = false;
+    check->trust->offset = offset;
+    snprintf(check->trust->why, sizeof(check->trust->why), "%s", why);
+}
+
+static int read_granule(struct check *check, uint64_t offset, uint32_t length, struct np_error *err)
+{
+    check->trust->compared += length;
+    if (check->source->ops->read(check->reader, check->buffer, offset, length, err) < 0)
+        return np_error_where(err, NULL, offset);
+    return 0;
+}
+
+static int check_was_zero(struct check *check, uint64_t offset, uint32_t length, struct np_error *err)
+{
+    if (read_granule(check, offset, length, err) < 0)
+        return -1;
+    if (!np_is_zero(check->buffer, length))
+        disbelieve(check, "the bitmap calls a range clean that was zero and now holds data", offset);
+    return 0;
+}
+
+static int check_sample(struct check *check, const struct sample *sample, struct np_error *err)
+{
+    if (!check->trust->believed)
+        return 0;
+    if (read_granule(check, sample->offset, sample->length, err) < 0)
+        return -1;
+    if (!np_hash128_equal(np_hash128(check->buffer, sample->length), sample->hash))
+        disbelieve(check, "the bitmap calls a range clean whose content has changed", sample->offset);
+    return 0;
+}
+
+/* A granule's flags: dirty if any byte is, data if any byte is. */
+static int granule_flags(struct check *check, uint64_t offset, uint32_t length, bool *dirty, bool *data,
+                         struct np_error *err)
+{
+    *dirty = *data = false;
+    for (uint64_t at = offset; at < offset + length;) {
+        struct np_extent extent;
+        if (np_schedule_extent(&check->schedule, at, &extent, err) < 0)
+            return -1;
+        *dirty |= (extent.flags & NP_EXTENT_DIRTY) != 0;
+        *data |= !(extent.flags & NP_EXTENT_ZERO);
+        at = np_min_u64(extent.offset + extent.length, offset + length);
+    }
+    return 0;
+}
+
+static int check_granule(struct check *check, uint64_t window, unsigned index,
+                         const struct np_parent_window *base, struct np_error *err)
+{
+    uint64_t offset = window + (uint64_t)index * check->geometry->granule;
+    uint32_t length = np_granule_length(check->geometry, window, index);
+    enum np_granule_state was = np_map_get(base->map, index);
+    bool dirty, data;
+    if (was == NP_GRANULE_ABSENT || np_granule_length(&check->base_geometry, window, index) != length)
+        return 0; /* grown: stored whatever the bitmap says */
+    if (granule_flags(check, offset, length, &dirty, &data, err) < 0)
+        return -1;
+    if (dirty || !data)
+        return 0;
+    if (was == NP_GRANULE_ZERO)
+        return check_was_zero(check, offset, length, err);
+    offer(check, &(struct sample){offset, length, base->hashes[index]});
+    return 0;
+}
+
+/* A run that both sides call zero, or that is dirty all over, needs no look at each window. */
+static int skip_run(struct check *check, uint64_t at, uint64_t *run, struct np_error *err)
+{
+    struct np_extent extent;
+    if (np_schedule_extent(&check->schedule, at, &extent, err) < 0)
+        return -1;
+    *run = np_align_down(extent.length, check->geometry->chunk);
+    if (*run == 0 || (extent.flags & NP_EXTENT_DIRTY) || (extent.flags & NP_EXTENT_ZERO))
+        return 0;
+    *run = 0;
+    return 0;
+}
+
+static int walk(struct check *check, struct np_cancel *cancel, struct np_error *err)
+{
+    uint64_t end = np_min_u64(check->base_geometry.size, check->geometry->size);
+    struct np_parent_window base = {.hashes = check->hashes};
+    for (uint64_t at = 0; at < end && check->trust->believed;) {
+        uint64_t run;
+        if (np_cancel_check(cancel, err) < 0 || skip_run(check, at, &run, err) < 0)
+            return -1;
+        if (run > 0) {
+            at += run;
+            continue;
+        }
+        if (np_parent_window(&check->parent, at, &base, err) < 0)
+            return -1;
+        unsigned granules = np_window_granules(check->geometry, at);
+        for (unsigned i = 0; i < granules && check->trust->believed; i++)
+            if (check_granule(check, at, i, &base, err) < 0)
+                return -1;
+        at += np_window_length(check->geometry, at);
+    }
+    return 0;
+}
+
+static int read_samples(struct check *check, struct np_cancel *cancel, struct np_error *err)
+{
+    if (check->seen == 0)
+        return 0;
+    if (check_sample(check, &check->first, err) < 0 || check_sample(check, &check->last, err) < 0)
+        return -1;
+    for (size_t i = 0; i < SAMPLE && i < check->seen; i++)
+        if (np_cancel_check(cancel, err) < 0 || check_sample(check, &check->samples[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+int np_backup_trust(const struct np_source *source, const struct np_geometry *geometry,
+                    const struct np_base *base, uint64_t seed, struct np_cancel *cancel,
+                    struct np_trust *trust, struct np_error *err)
+{
+    *trust = (struct np_trust){.believed = true};
+    NP_CLEANUP(check_clear) struct check *check = calloc(1, sizeof(*check));
+    if (check == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot check the bitmap");
+    check->source = source;
+    check->geometry = geometry;
+    check->base_geometry = *geometry;
+    check->base_geometry.size = base->size;
+    check->trust = trust;
+    check->random = seed | 1;
+    check->buffer = malloc(geometry->granule);
+    check->hashes = calloc(geometry->chunk / geometry->granule, sizeof(*check->hashes));
+    if (check->buffer == NULL || check->hashes == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot check the bitmap");
+    if (source->ops->reader_open(source->ctx, &check->reader, err) < 0)
+        return -1;
+    np_schedule_init(&check->schedule, source, check->reader, geometry, NP_SCOPE_DIRTY, NULL);
+    np_parent_init(&check->parent, base, geometry);
+    return walk(check, cancel, err) < 0 ? -1 : read_samples(check, cancel, err);
+}

@@ -1,0 +1,390 @@
+/*
+ * Increments by the dirty bitmap and by scanning, against a model: random histories of writes, zeroing and
+ * growth; every point is restored and compared, and every digest recomputed.
+ */
+#include "test.h"
+
+#include "memory.h"
+
+#include "nbdpull/backup.h"
+#include "nbdpull/cleanup.h"
+#include "nbdpull/restore.h"
+
+#include <stdio.h>
+
+#define CHUNK NP_CHUNK_MIN
+#define GRANULE NP_GRANULE_MIN
+#define SECTOR 512u
+#define SIZE_MAX_ (24 * CHUNK)
+#define POINTS 9
+
+/* The disk as the guest has it, and what block status would say of it. */
+struct guest {
+    uint8_t bytes[SIZE_MAX_];
+    bool dirty[SIZE_MAX_ / SECTOR];
+    bool hole[SIZE_MAX_ / SECTOR]; /* reads as zero and is told so; zeroes that are not told are data */
+    uint64_t size;
+    struct np_extent extents[SIZE_MAX_ / SECTOR];
+};
+
+struct point {
+    struct memory_file file;
+    struct np_meta *meta;
+    struct np_stream *stream;
+    uint8_t *content;
+    uint64_t size;
+    struct np_hash128 digest;
+};
+
+struct history {
+    struct guest guest;
+    struct point points[POINTS];
+    size_t count;
+    struct np_backup_counts counts; /* of the last one */
+};
+
+static void guest_write(struct guest *guest, uint64_t offset, uint64_t length, int kind)
+{
+    length = np_min_u64(length, guest->size - offset) / SECTOR * SECTOR;
+    for (uint64_t s = offset / SECTOR; s < (offset + length) / SECTOR; s++) {
+        guest->dirty[s] = true;
+        guest->hole[s] = kind == 2;
+        for (unsigned i = 0; i < SECTOR; i++)
+            guest->bytes[s * SECTOR + i] = kind == 0 ? (uint8_t)(rand() % 5 + 1) : 0;
+    }
+}
+
+static void guest_random(struct guest *guest, unsigned writes)
+{
+    for (unsigned i = 0; i < writes; i++) {
+        uint64_t offset = (uint64_t)rand() % (guest->size / SECTOR) * SECTOR;
+        guest_write(guest, offset, (uint64_t)(rand() % 200 + 1) * SECTOR, rand() % 3);
+    }
+}
+
+static void guest_grow(struct guest *guest)
+{
+    uint64_t grown = np_min_u64(guest->size + (uint64_t)(rand() % 300) * SECTOR, SIZE_MAX_);
+    for (uint64_t s = guest->size / SECTOR; s < grown / SECTOR; s++)
+        guest->hole[s] = true, guest->dirty[s] = false; /* growth marks nothing dirty */
+    guest->size = grown;
+}
+
+static struct memory_disk guest_disk(struct guest *guest)
+{
+    size_t count = 0;
+    for (uint64_t s = 0; s < guest->size / SECTOR; s++) {
+        uint32_t flags = (guest->dirty[s] ? NP_EXTENT_DIRTY : 0) | (guest->hole[s] ? NP_EXTENT_ZERO : 0);
+        if (count > 0 && guest->extents[count - 1].flags == flags)
+            guest->extents[count - 1].length += SECTOR;
+        else
+            guest->extents[count++] = (struct np_extent){s * SECTOR, SECTOR, flags};
+    }
+    return (struct memory_disk){.bytes = guest->bytes,
+                                .size = guest->size,
+                                .extents = guest->extents,
+                                .extent_count = count,
+                                .cut = rand() % 2 ? 0 : 3 * CHUNK + SECTOR,
+                                .fail_read = NP_NO_OFFSET,
+                                .fail_extents = NP_NO_OFFSET};
+}
+
+static struct np_hash128 recompute(const uint8_t *bytes, uint64_t size)
+{
+    struct np_hash128 sum = {0};
+    for (uint64_t g = 0; g * GRANULE < size; g++) {
+        uint64_t length = np_min_u64(GRANULE, size - g * GRANULE);
+        if (!np_is_zero(bytes + g * GRANULE, length))
+            np_digest_add(&sum, g, length, np_hash128(bytes + g * GRANULE, length));
+    }
+    return sum;
+}
+
+static void open_chain(const struct history *history, size_t newest, struct np_stream **streams,
+                       uint16_t *ids, struct np_chain **chain)
+{
+    struct np_error err = NP_ERROR_INIT;
+    for (size_t i = 0; i <= newest; i++) {
+        streams[i] = history->points[newest - i].stream;
+        ids[i] = 0;
+    }
+    ok(np_chain_open(streams, ids, newest + 1, "vda", true, chain, &err));
+}
+
+static struct np_base base_of(const struct history *history, struct np_chain *chain)
+{
+    const struct point *last = &history->points[history->count - 1];
+    return (struct np_base){.chain = chain, .size = last->size, .digest_known = true, .digest = last->digest};
+}
+
+static uint64_t digest_error; /* added to the digest of the next increments: as if the base were another */
+
+/* Take a point of the guest as it is; clears the bitmap. */
+static void take(struct history *history, enum np_scope scope)
+{
+    struct np_error err = NP_ERROR_INIT;
+    struct point *point = &history->points[history->count];
+    struct memory_disk disk = guest_disk(&history->guest);
+    struct np_source source = memory_source(&disk);
+    struct np_geometry geometry = {disk.size, CHUNK, GRANULE};
+    struct np_stream *streams[POINTS];
+    uint16_t ids[POINTS];
+    struct np_chain *chain = NULL;
+    struct np_base base;
+    struct np_writer *writer;
+    struct np_sink sink = memory_sink(&point->file);
+    struct np_backup_options options = {.workers = 3, .codec = np_codec_find(1), .scope = scope};
+
+    point->meta = memory_meta(&geometry, 1, &err);
+    point->meta->disks[0].state.bytes[1] = (uint8_t)(history->count + 1);
+    point->meta->stream.bytes[15] = (uint8_t)history->count;
+    point->meta->point_disks[0].state = point->meta->disks[0].state;
+    point->meta->point_disks[0].stream = point->meta->stream;
+    if (scope != NP_SCOPE_ALL) {
+        const struct point *last = &history->points[history->count - 1];
+        struct np_meta_disk *to = &point->meta->disks[0];
+        strcpy(point->meta->level, "inc");
+        strcpy(to->level, "inc");
+        strcpy(to->how, scope == NP_SCOPE_SCAN ? "scan" : "bitmap");
+        strcpy(to->base_point, "0001");
+        to->base_state = last->meta->disks[0].state;
+        to->base_size = last->size;
+        to->base_digest_known = true;
+        to->base_digest = last->digest;
+        open_chain(history, history->count - 1, streams, ids, &chain);
+        base = base_of(history, chain);
+        options.base = &base;
+    }
+    ok(np_writer_new(&sink, point->meta, &writer, &err));
+    ok(np_backup_run(&options, &source, &geometry, 0, "vda", writer, &history->counts, &err));
+    history->counts.replaced.low += digest_error;
+    ok(np_writer_disk_end(writer, 0, scope == NP_SCOPE_ALL ? NULL : &history->counts.replaced, &err));
+    ok(np_writer_finish(writer, &err));
+    point->digest = np_writer_totals(writer, 0)->digest;
+    assert_true(np_writer_totals(writer, 0)->digest_known);
+    np_writer_free(writer);
+    np_chain_close(chain);
+
+    struct np_input_at input = memory_input_at(&point->file);
+    ok(np_stream_open(&input, "point", &point->stream, &err));
+    point->size = disk.size;
+    point->content = malloc(disk.size + 1);
+    memcpy(point->content, history->guest.bytes, disk.size);
+    history->count++;
+    memset(history->guest.dirty, 0, sizeof(history->guest.dirty));
+}
+
+static void check_point(const struct history *history, size_t index)
+{
+    struct np_error err = NP_ERROR_INIT;
+    const struct point *point = &history->points[index];
+    struct np_stream *streams[POINTS];
+    uint16_t ids[POINTS];
+    struct np_chain *chain;
+    struct memory_image image;
+    struct np_restore_counts counts;
+    struct np_restore_options options = {.workers = 2};
+    memory_image_init(&image, point->size);
+    struct np_restore_disk disk = {.target_name = "vda",
+                                   .geometry = {point->size, CHUNK, GRANULE},
+                                   .ops = &memory_target_ops,
+                                   .target = &image};
+    open_chain(history, index, streams, ids, &chain);
+    ok(np_restore_chain(&options, chain, streams, ids, &disk, &counts, &err));
+    assert_int_equal(memcmp(image.bytes, point->content, point->size), 0);
+    assert_true(np_hash128_equal(point->digest, recompute(point->content, point->size)));
+    np_chain_close(chain);
+    memory_image_clear(&image);
+}
+
+static void clear(struct history *history)
+{
+    for (size_t i = 0; i < history->count; i++) {
+        np_stream_close(history->points[i].stream);
+        np_meta_free(history->points[i].meta);
+        free(history->points[i].file.bytes);
+        free(history->points[i].content);
+    }
+    free(history);
+}
+
+static struct history *begin(uint64_t size)
+{
+    struct history *history = calloc(1, sizeof(*history));
+    history->guest.size = size;
+    for (uint64_t s = 0; s < SIZE_MAX_ / SECTOR; s++)
+        history->guest.hole[s] = true;
+    return history;
+}
+
+static void test_increment__random_histories_are_exact_at_every_point(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 60; seed++) {
+        srand(seed);
+        struct history *history = begin(((uint64_t)rand() % 200 + 1) * 13 * SECTOR);
+        guest_random(&history->guest, 12);
+        take(history, NP_SCOPE_ALL);
+        while (history->count < POINTS) {
+            if (rand() % 4 == 0)
+                guest_grow(&history->guest);
+            guest_random(&history->guest, (unsigned)rand() % 6);
+            take(history, rand() % 3 == 0 ? NP_SCOPE_SCAN : NP_SCOPE_DIRTY);
+        }
+        for (size_t i = 0; i < history->count; i++)
+            check_point(history, i);
+        clear(history);
+    }
+}
+
+static void test_increment__nothing_dirty_stores_and_reads_nothing(void **state)
+{
+    (void)state;
+    srand(7);
+    struct history *history = begin(SIZE_MAX_);
+    guest_random(&history->guest, 30);
+    take(history, NP_SCOPE_ALL);
+    take(history, NP_SCOPE_DIRTY);
+    assert_true(history->counts.read == 0 && history->counts.data == 0 && history->counts.zero == 0);
+    take(history, NP_SCOPE_SCAN);
+    assert_true(history->counts.read > 0 && history->counts.data == 0 && history->counts.zero == 0);
+    check_point(history, 2);
+    clear(history);
+}
+
+/* Trap 1 of the field: what was data and is trimmed must come back as zeroes. */
+static void test_increment__dirty_and_zero_is_stored_as_zero(void **state)
+{
+    (void)state;
+    struct history *history = begin(4 * CHUNK);
+    guest_write(&history->guest, 0, 4 * CHUNK, 0);
+    take(history, NP_SCOPE_ALL);
+    guest_write(&history->guest, CHUNK, 2 * CHUNK, 2);
+    take(history, NP_SCOPE_DIRTY);
+    assert_true(history->counts.zero == 2 * CHUNK && history->counts.read == 0);
+    check_point(history, 1);
+    clear(history);
+}
+
+/* Shrink, then grow: the bitmap calls the lost part clean, block status calls it zero. */
+static void test_increment__clean_zero_over_data_is_stored_as_zero(void **state)
+{
+    (void)state;
+    struct history *history = begin(4 * CHUNK);
+    guest_write(&history->guest, 0, 4 * CHUNK, 0);
+    take(history, NP_SCOPE_ALL);
+    guest_write(&history->guest, CHUNK + 4096, 2 * CHUNK, 2);
+    memset(history->guest.dirty, 0, sizeof(history->guest.dirty));
+    take(history, NP_SCOPE_DIRTY);
+    check_point(history, 1);
+    clear(history);
+}
+
+static void test_increment__a_chain_that_does_not_add_up_is_refused(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct history *history = begin(4 * CHUNK);
+    struct np_stream *streams[POINTS];
+    uint16_t ids[POINTS];
+    struct np_chain *chain;
+    struct memory_image image;
+    struct np_restore_counts counts;
+    struct np_restore_options options = {.workers = 2};
+    guest_write(&history->guest, 0, 4 * CHUNK, 0);
+    take(history, NP_SCOPE_ALL);
+    guest_write(&history->guest, CHUNK, 4096, 0);
+    digest_error = 1;
+    take(history, NP_SCOPE_DIRTY);
+    digest_error = 0;
+    memory_image_init(&image, 4 * CHUNK);
+    struct np_restore_disk disk = {.target_name = "vda",
+                                   .geometry = {4 * CHUNK, CHUNK, GRANULE},
+                                   .ops = &memory_target_ops,
+                                   .target = &image};
+    open_chain(history, 1, streams, ids, &chain);
+    fails(NP_DAMAGED, np_restore_chain(&options, chain, streams, ids, &disk, &counts, &err));
+    assert_non_null(strstr(err.message, "digest"));
+    np_chain_close(chain);
+    memory_image_clear(&image);
+    clear(history);
+}
+
+static struct np_trust trust(struct history *history, uint64_t seed)
+{
+    struct np_error err = NP_ERROR_INIT;
+    struct memory_disk disk = guest_disk(&history->guest);
+    struct np_source source = memory_source(&disk);
+    struct np_geometry geometry = {disk.size, CHUNK, GRANULE};
+    struct np_stream *streams[POINTS];
+    uint16_t ids[POINTS];
+    struct np_chain *chain;
+    struct np_trust verdict;
+    open_chain(history, history->count - 1, streams, ids, &chain);
+    struct np_base base = base_of(history, chain);
+    ok(np_backup_trust(&source, &geometry, &base, seed, NULL, &verdict, &err));
+    assert_int_equal(disk.open_readers, 0);
+    np_chain_close(chain);
+    return verdict;
+}
+
+static void test_trust__an_honest_bitmap_is_believed(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 40; seed++) {
+        srand(seed);
+        struct history *history = begin(((uint64_t)rand() % 200 + 1) * 13 * SECTOR);
+        guest_random(&history->guest, 12);
+        take(history, NP_SCOPE_ALL);
+        guest_grow(&history->guest);
+        guest_random(&history->guest, 4);
+        struct np_trust verdict = trust(history, seed);
+        if (!verdict.believed)
+            fail_msg("seed %u: %s at %ju", seed, verdict.why, (uintmax_t)verdict.offset);
+        clear(history);
+    }
+}
+
+static void test_trust__clean_data_over_zero_is_a_proof(void **state)
+{
+    (void)state;
+    struct history *history = begin(16 * CHUNK);
+    guest_write(&history->guest, 0, 2 * CHUNK, 0);
+    take(history, NP_SCOPE_ALL);
+    guest_write(&history->guest, 9 * CHUNK + 8192, SECTOR, 0);
+    memset(history->guest.dirty, 0, sizeof(history->guest.dirty));
+    struct np_trust verdict = trust(history, 1);
+    assert_false(verdict.believed);
+    assert_true(verdict.offset == 9 * CHUNK + 8192);
+    clear(history);
+}
+
+static void test_trust__an_image_that_was_swapped_is_seen_by_the_sample(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 20; seed++) {
+        srand(seed);
+        struct history *history = begin(16 * CHUNK);
+        guest_write(&history->guest, 0, 8 * CHUNK, 0);
+        take(history, NP_SCOPE_ALL);
+        guest_write(&history->guest, 0, 8 * CHUNK, 0);
+        memset(history->guest.dirty, 0, sizeof(history->guest.dirty));
+        assert_false(trust(history, seed).believed);
+        clear(history);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_increment__random_histories_are_exact_at_every_point),
+        cmocka_unit_test(test_increment__nothing_dirty_stores_and_reads_nothing),
+        cmocka_unit_test(test_increment__dirty_and_zero_is_stored_as_zero),
+        cmocka_unit_test(test_increment__clean_zero_over_data_is_stored_as_zero),
+        cmocka_unit_test(test_increment__a_chain_that_does_not_add_up_is_refused),
+        cmocka_unit_test(test_trust__an_honest_bitmap_is_believed),
+        cmocka_unit_test(test_trust__clean_data_over_zero_is_a_proof),
+        cmocka_unit_test(test_trust__an_image_that_was_swapped_is_seen_by_the_sample),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
