@@ -172,8 +172,8 @@ static void print_summary(const struct arguments *arguments, const struct np_bac
     FILE *to = arguments->request.set == NULL ? stderr : stdout;
     char read[NP_SIZE_TEXT], stored[NP_SIZE_TEXT];
     if (result->point[0] != '\0')
-        fprintf(to, "%s: point %s (%s) in %s, %.1f s\n", result->domain, result->point,
-                arguments->request.level, arguments->request.set, result->seconds);
+        fprintf(to, "%s: point %s (%s) in %s, %.1f s\n", result->domain, result->point, result->level,
+                arguments->request.set, result->seconds);
     for (size_t i = 0; i < result->disk_count; i++) {
         const struct np_backup_disk *disk = &result->disks[i];
         if (disk->stored)
