@@ -257,6 +257,13 @@ struct np_geometry np_run_geometry(const struct np_run_disk *disk)
     return geometry;
 }
 
+enum np_scope np_run_scope(const struct np_run_disk *disk)
+{
+    static const enum np_scope scopes[] = {
+        [NP_MODE_FULL] = NP_SCOPE_ALL, [NP_MODE_BITMAP] = NP_SCOPE_DIRTY, [NP_MODE_SCAN] = NP_SCOPE_SCAN};
+    return scopes[disk->mode];
+}
+
 static uint64_t seed_of(const struct np_point *point)
 {
     return np_get_le64(point->uuid.bytes) ^ np_get_le64(point->uuid.bytes + 8);

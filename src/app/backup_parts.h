@@ -80,6 +80,8 @@ int np_run_begin_base(struct np_run_disk *disk, struct np_base *base, struct np_
 void np_run_close_bases(struct np_run *run);
 /** The grid of a disk: its parent's, whose chain it goes on. Its source is open. */
 struct np_geometry np_run_geometry(const struct np_run_disk *disk);
+/** Which granules of it are stored, by its mode. */
+enum np_scope np_run_scope(const struct np_run_disk *disk);
 
 /* backup_identity.c: names and META. */
 int np_run_identify(struct np_run *run, struct np_error *err);
