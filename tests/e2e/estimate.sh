@@ -124,6 +124,19 @@ np_backup "$LAB_NAME" -l inc -o "$set" --threshold 1966080 --json
 same_as_done inc
 jq -e ".disks[0] | .read_bytes + 786432 == $dirty" "$NP_OUT" >/dev/null || lab_fail "$(cat "$NP_OUT")"
 
+# ---- what images take: all of a backing chain, and not up to the last offset written ----
+
+other=$LAB_NAME-2
+lab_random 8M "$LAB_DIR/$other.vdb.raw"
+qemu-img convert -f raw -O qcow2 "$LAB_DIR/content" "$LAB_DIR/base.qcow2" || lab_fail "no base"
+qemu-img create -q -f qcow2 -F qcow2 -b "$LAB_DIR/base.qcow2" "$LAB_DIR/$other.vda.qcow2" || lab_fail "no overlay"
+chmod a+r "$LAB_DIR/base.qcow2"
+lab_domain "$other" vda:qcow2:12M vdb:raw:8M
+lab_io "$other" vda "write -P 0x51 0 64k"
+lab_io "$other" vdb "write -P 0x52 0 64k"
+np 0 estimate -c "$LAB_URI" -d "$other" --json
+jq -e '[.levels[0].disks[].to_read_bytes] == [12582912, 8388608]' "$NP_OUT" >/dev/null || lab_fail "$(cat "$NP_OUT")"
+
 # ---- beside other runs ----
 
 [ "$LAB_KIND" != embed ] || exit 0
