@@ -48,6 +48,7 @@ struct np_backup_request {
     int codec_level;
     const char *codec_text; /**< as asked, "zstd:3" */
     unsigned workers;
+    uint64_t threshold;  /**< skip (NP_SKIPPED) when fewer bytes would be stored; 0: never */
     const char *command; /**< for who meets our lock */
     struct np_cancel *cancel;
     struct np_progress_hook progress;
@@ -83,6 +84,57 @@ struct np_backup_result {
 int np_app_backup(const struct np_backup_request *request, struct np_backup_result *result,
                   struct np_error *err);
 void np_backup_result_clear(struct np_backup_result *result); /**< takes a zeroed struct */
+
+/* ---- estimate ---- */
+
+/** Where the numbers of a disk come from. */
+enum np_estimate_source {
+    NP_ESTIMATE_BITMAP,     /**< the dirty bytes of its bitmap: what is stored, data and zero */
+    NP_ESTIMATE_ALLOCATION, /**< what its images take on the host: about what is read */
+    NP_ESTIMATE_EXTENTS,    /**< block status in a job: exactly what is read */
+};
+
+struct np_estimate_disk {
+    char target[NP_TARGET_MAX];
+    bool stored; /**< false: left out, `why` says why */
+    char level[NP_LEVEL_MAX], how[NP_HOW_MAX], why[NP_WHY_MAX];
+    char parent[NP_POINT_ID_MAX]; /**< "" none */
+    uint64_t virtual_size;
+    enum np_estimate_source source;
+    uint64_t to_read;
+    uint64_t zero;                  /**< EXTENTS: stored as zero without being read */
+    struct np_backup_sample sample; /**< EXTENTS */
+    uint64_t expected;              /**< EXTENTS: payload bytes in the stream, as far as the sample tells */
+};
+
+struct np_estimate_level {
+    char level[NP_LEVEL_MAX];
+    struct np_estimate_disk *disks; /**< owned */
+    size_t disk_count;
+};
+
+#define NP_ESTIMATE_LEVELS 3
+
+struct np_estimate_result {
+    char domain[256];
+    struct np_uuid domain_uuid;
+    bool exact;
+    double seconds;
+    struct np_estimate_level levels[NP_ESTIMATE_LEVELS];
+    size_t level_count;
+};
+
+/**
+ * What a backup of this request would do, changing nothing: no point, no checkpoint, no byte of the set,
+ * which may be locked or missing.
+ * @param request as for np_app_backup; level NULL: full, and inc and (with `from`) diff as far as the set has
+ *                a chain; threshold and progress are not looked at
+ * @param exact   begin a short job without a checkpoint, ask for its extents, read a bounded sample, and undo
+ *                it all; NP_BUSY when another job runs
+ */
+int np_app_estimate(const struct np_backup_request *request, bool exact, struct np_estimate_result *result,
+                    struct np_error *err);
+void np_estimate_result_clear(struct np_estimate_result *result); /**< takes a zeroed struct */
 
 /* ---- restore ---- */
 

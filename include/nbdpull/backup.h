@@ -98,11 +98,36 @@ int np_backup_trust(const struct np_source *source, const struct np_geometry *ge
                     const struct np_base *base, uint64_t seed, struct np_cancel *cancel,
                     struct np_trust *trust, struct np_error *err);
 
+/** What block status says of the granules in scope; bytes. */
+struct np_backup_sums {
+    uint64_t data; /**< what np_backup_run would read; some of it may turn out to be zero */
+    uint64_t zero; /**< stored as zero without being read */
+};
+
 /**
- * What np_backup_run would read: the bytes of granules in scope that block status calls data. One pass of
- * block status, nothing is read. With NP_SCOPE_DIRTY and no base it counts what is dirty alone.
+ * Add up what np_backup_run would do. One pass of block status, nothing is read.
+ * @param base as in np_backup_options; NULL with NP_SCOPE_DIRTY counts what is dirty alone, and with
+ *             NP_SCOPE_SCAN no zero
  */
 int np_backup_measure(const struct np_source *source, const struct np_geometry *geometry, enum np_scope scope,
-                      struct np_cancel *cancel, uint64_t *bytes, struct np_error *err);
+                      const struct np_base *base, struct np_cancel *cancel, struct np_backup_sums *sums,
+                      struct np_error *err);
+
+/** What a sample of a disk has come to; bytes. */
+struct np_backup_sample {
+    uint64_t read;   /**< of what np_backup_run would read */
+    uint64_t data;   /**< of that stored as data: neither zero nor, in a scan, as in the base */
+    uint64_t stored; /**< what the payloads of `data` come to */
+};
+
+/**
+ * Treat as np_backup_run would, without writing it, whole windows spread evenly over what there is to read.
+ * @param options workers and progress are not used
+ * @param data    what there is to read, as np_backup_measure gave it
+ * @param limit   about how much is read: less than one chunk more
+ */
+int np_backup_sample(const struct np_backup_options *options, const struct np_source *source,
+                     const struct np_geometry *geometry, uint64_t data, uint64_t limit,
+                     struct np_backup_sample *sample, struct np_error *err);
 
 #endif

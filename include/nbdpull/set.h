@@ -31,6 +31,13 @@ int np_set_open(const char *path, enum np_set_mode mode, const char *command, st
 void np_set_close(struct np_set *set); /**< unlocks; takes NULL */
 
 /**
+ * Look whether a set is there, without changing anything.
+ * @param found out; false: nothing stands in the way of making one there
+ * @return 0, or -1: what np_set_open would say of a directory that is not empty and no set
+ */
+int np_set_look(const char *path, bool *found, struct np_error *err);
+
+/**
  * Take back what this np_set_open made, if it made the set and no point was committed: after a first backup
  * that failed nothing is left. Only np_set_close may follow.
  */
@@ -61,6 +68,10 @@ int np_set_lock_fd(const struct np_set *set);
 /** The domain it is bound to: "" and nil before np_set_bind. Borrowed. */
 const char *np_set_domain_name(const struct np_set *set);
 const struct np_uuid *np_set_domain(const struct np_set *set);
+
+/** Refuse when the set is bound to another domain (NP_FAILED, names both). Changes nothing. */
+int np_set_check_domain(const struct np_set *set, const char *domain_name, const struct np_uuid *domain,
+                        struct np_error *err);
 
 /**
  * Bind a new set to a domain, or refuse when it is bound to another (NP_FAILED, names both). The UUID

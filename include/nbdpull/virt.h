@@ -74,6 +74,14 @@ struct np_domain_disks {
 int np_domain_disks(struct np_domain *domain, struct np_domain_disks *disks, struct np_error *err);
 void np_domain_disks_clear(struct np_domain_disks *disks); /**< takes a zeroed struct */
 
+/**
+ * Bytes that a disk's images take on the host, those of its backing chain too: about what a full reads. It is
+ * no bound: metadata and preallocation count as well, and compressed clusters count as what they take.
+ * @param known out; false when libvirt cannot tell for every image
+ */
+int np_domain_allocation(struct np_domain *domain, const char *target, bool *known, uint64_t *bytes,
+                         struct np_error *err);
+
 /** The XML without secrets. @param live that of the running domain, else the inactive one. @param xml out,
  * owned */
 int np_domain_xml(struct np_domain *domain, bool live, char **xml, struct np_error *err);

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void run_clear(struct np_run *run)
+void np_run_clear(struct np_run *run)
 {
     np_run_close_sources(run);
     np_run_close_bases(run);
@@ -28,7 +28,7 @@ static void run_clear(struct np_run *run)
     np_virt_close(run->virt);
 }
 
-static int open_domain(struct np_run *run, struct np_error *err)
+int np_run_open_domain(struct np_run *run, struct np_error *err)
 {
     bool active = false;
     if (np_virt_open(run->request->uri, &run->virt, err) < 0 ||
@@ -159,12 +159,13 @@ int np_app_backup(const struct np_backup_request *request, struct np_backup_resu
 {
     double began = np_clock_seconds();
     *result = (struct np_backup_result){0};
-    NP_CLEANUP(run_clear) struct np_run run = {.request = request, .result = result};
+    NP_CLEANUP(np_run_clear) struct np_run run = {.request = request, .result = result};
 
-    if (open_domain(&run, err) < 0 || np_run_select(&run, err) < 0 || open_set(&run, err) < 0)
+    if (np_run_open_domain(&run, err) < 0 || np_run_select(&run, err) < 0 || open_set(&run, err) < 0)
         return -1;
     if (np_job_check_free(run.domain, err) < 0 || np_run_choose_levels(&run, err) < 0 ||
-        np_run_identify(&run, err) < 0 || begin_to_commit(&run, err) < 0) {
+        np_run_check_threshold(&run, err) < 0 || np_run_identify(&run, err) < 0 ||
+        begin_to_commit(&run, err) < 0) {
         np_run_undo(&run);
         result->point[0] = result->checkpoint[0] = '\0';
         return -1;

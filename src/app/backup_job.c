@@ -131,10 +131,11 @@ static bool drop_checkpoint(struct np_run *run, bool *clean)
     return false;
 }
 
-void np_run_undo(struct np_run *run)
+/* @param deferred out; the checkpoint is left for the next run */
+static bool undo_job(struct np_run *run, bool *deferred)
 {
     struct np_error err = NP_ERROR_INIT;
-    bool clean = true, deferred = false;
+    bool clean = true;
 
     np_run_close_sources(run);
     if (run->job != NULL)
@@ -142,9 +143,26 @@ void np_run_undo(struct np_run *run)
     else if (run->begin_tried) /* it has undone itself, unless libvirt went away: then the intent must stay */
         warn("the backup job may run", np_job_end_by_socket(run->domain, run->socket, &err), &err, &clean);
     if (run->job != NULL && run->result->checkpoint[0] != '\0')
-        deferred = drop_checkpoint(run, &clean);
+        *deferred = drop_checkpoint(run, &clean);
     if (run->workdir_made)
         warn("socket and scratch could not be removed", np_workdir_remove(run->workdir, &err), &err, &clean);
+    np_job_free(NP_STEAL(run->job));
+    free(NP_STEAL(run->workdir));
+    run->workdir_made = run->begin_tried = false;
+    return clean;
+}
+
+bool np_run_undo_job(struct np_run *run)
+{
+    bool deferred = false;
+    return undo_job(run, &deferred) && !deferred;
+}
+
+void np_run_undo(struct np_run *run)
+{
+    struct np_error err = NP_ERROR_INIT;
+    bool deferred = false;
+    bool clean = undo_job(run, &deferred);
     if (run->set == NULL)
         return;
     if (run->result->point[0] != '\0')

@@ -100,15 +100,23 @@ static bool same_image(const struct np_domain_disk *now, const struct np_point_d
 }
 
 /* Is the bitmap of the parent's checkpoint there? A checkpoint that libvirt has lost is told to it again. */
-static int find_bitmap(struct np_run *run, const struct np_run_disk *disk, bool *usable, struct np_error *err)
+static int find_bitmap(struct np_run *run, struct np_run_disk *disk, bool *usable, struct np_error *err)
 {
     const char *checkpoint = disk->parent_disk->checkpoint, *target = disk->domain_disk->target;
     struct np_checkpoint_state state;
     if (np_checkpoint_probe(run->domain, checkpoint, target, &state, err) < 0)
         return -1;
     *usable = state.usable;
+    disk->dirty = state.dirty_bytes;
     if (state.known)
         return 0;
+    if (run->estimate) {
+        np_log_info(
+            "disk %s: libvirt has lost checkpoint %s; a backup would tell it again and use the bitmap "
+            "if it is still there",
+            target, checkpoint);
+        return 0;
+    }
 
     NP_AUTO_FREE char *xml = NULL;
     size_t size;
@@ -124,6 +132,7 @@ static int find_bitmap(struct np_run *run, const struct np_run_disk *disk, bool 
     if (np_checkpoint_probe(run->domain, checkpoint, target, &state, err) < 0)
         return -1;
     *usable = state.usable;
+    disk->dirty = state.dirty_bytes;
     return 0;
 }
 
@@ -221,11 +230,16 @@ int np_run_choose_levels(struct np_run *run, struct np_error *err)
             set_mode(run, &run->disks[i], NP_MODE_FULL);
         return check_required(run, err);
     }
+    if (!chain && run->request->set == NULL)
+        return np_fail(err, NP_FAILED,
+                       "level %s builds on a point of a set: name the set with -o; without one only full and "
+                       "copy can be estimated",
+                       asked);
     if (!chain)
         return np_fail(err, NP_FAILED,
                        "%s: level %s needs a full to build on, and the set has none; use -l full or "
                        "-l auto first",
-                       np_set_path(run->set), asked);
+                       run->request->set, asked);
     for (size_t i = 0; i < run->disk_count; i++)
         if (choose_for_disk(run, &run->disks[i], err) < 0)
             return -1;
@@ -255,6 +269,13 @@ struct np_geometry np_run_geometry(const struct np_run_disk *disk)
         geometry.granule = np_chain_geometry(disk->base.chain)->granule;
     }
     return geometry;
+}
+
+enum np_scope np_run_scope(const struct np_run_disk *disk)
+{
+    static const enum np_scope scopes[] = {
+        [NP_MODE_FULL] = NP_SCOPE_ALL, [NP_MODE_BITMAP] = NP_SCOPE_DIRTY, [NP_MODE_SCAN] = NP_SCOPE_SCAN};
+    return scopes[disk->mode];
 }
 
 static uint64_t seed_of(const struct np_point *point)

@@ -26,6 +26,7 @@ struct np_run_disk {
     const struct np_domain_disk *domain_disk; /**< borrowed from run.all */
     struct np_backup_disk *result;            /**< borrowed from run.result */
     char scratch[512];
+    uint64_t dirty;  /**< mode BITMAP: what libvirt called dirty when the mode was chosen */
     bool checkpoint; /**< it is in the new checkpoint */
     enum np_run_mode mode;
     const struct np_point *parent; /**< the point it builds on, borrowed from run.points; NULL for a full */
@@ -47,6 +48,7 @@ struct np_blob {
 struct np_run {
     const struct np_backup_request *request;
     struct np_backup_result *result;
+    bool estimate; /**< nothing may be changed */
     struct np_virt *virt;
     struct np_domain *domain;
     struct np_domain_disks all;
@@ -67,6 +69,11 @@ struct np_run {
     uint64_t done; /**< bytes read of the disks that are finished */
 };
 
+/* backup.c: what every run begins and ends with. */
+/** Connect and find the domain, which must run, and its disks. */
+int np_run_open_domain(struct np_run *run, struct np_error *err);
+void np_run_clear(struct np_run *run); /**< takes a zeroed struct */
+
 /* backup_select.c: which disks take part; fills result->disks and run->disks. */
 int np_run_select(struct np_run *run, struct np_error *err);
 
@@ -80,6 +87,8 @@ int np_run_begin_base(struct np_run_disk *disk, struct np_base *base, struct np_
 void np_run_close_bases(struct np_run *run);
 /** The grid of a disk: its parent's, whose chain it goes on. Its source is open. */
 struct np_geometry np_run_geometry(const struct np_run_disk *disk);
+/** Which granules of it are stored, by its mode. */
+enum np_scope np_run_scope(const struct np_run_disk *disk);
 
 /* backup_identity.c: names and META. */
 int np_run_identify(struct np_run *run, struct np_error *err);
@@ -103,9 +112,22 @@ int np_run_open_sources(struct np_run *run, struct np_error *err);
 void np_run_close_sources(struct np_run *run);
 /** The normal end: the job was ours to the last byte, and is over. */
 int np_run_end_job(struct np_run *run, struct np_error *err);
+/** End the job whatever became of it; its checkpoint, socket and scratch go too. Logs what it cannot, and
+ * then gives false. */
+bool np_run_undo_job(struct np_run *run);
 /** After a failure: end the job, remove checkpoint, socket, scratch, and what was written. Logs what it
  * cannot. */
 void np_run_undo(struct np_run *run);
+
+/* backup_expect.c: what a run would read, from what libvirt knows without a job. */
+/**
+ * @param allocated out; true: the disk is read whole or scanned, and the bytes are what its images take on
+ * the host; false: they are what its bitmap calls dirty
+ */
+int np_run_expect(const struct np_run *run, const struct np_run_disk *disk, uint64_t *bytes, bool *allocated,
+                  struct np_error *err);
+/** --threshold: NP_SKIPPED when less would be stored. The levels are chosen. */
+int np_run_check_threshold(const struct np_run *run, struct np_error *err);
 
 /* recovery.c */
 /** Put right what an earlier run left: one line of what was done. */

@@ -56,10 +56,11 @@ static int measure_all(struct np_run *run, uint64_t *total, struct np_error *err
     for (size_t i = 0; i < run->disk_count && run->request->progress.show != NULL; i++) {
         struct np_run_disk *disk = &run->disks[i];
         const struct np_geometry geometry = np_run_geometry(disk);
-        if (np_backup_measure(&disk->source, &geometry,
-                              disk->mode == NP_MODE_BITMAP ? NP_SCOPE_DIRTY : NP_SCOPE_ALL,
-                              run->request->cancel, &disk->allocated, err) < 0)
+        struct np_backup_sums sums;
+        if (np_backup_measure(&disk->source, &geometry, np_run_scope(disk), NULL, run->request->cancel, &sums,
+                              err) < 0)
             return -1;
+        disk->allocated = sums.data;
         *total += disk->allocated;
     }
     return 0;
@@ -70,8 +71,6 @@ static int measure_all(struct np_run *run, uint64_t *total, struct np_error *err
 static int pull_disk(struct np_run *run, size_t i, uint16_t id, uint64_t total,
                      const struct np_geometry *geometry, struct np_writer *writer, struct np_error *err)
 {
-    static const enum np_scope scopes[] = {
-        [NP_MODE_FULL] = NP_SCOPE_ALL, [NP_MODE_BITMAP] = NP_SCOPE_DIRTY, [NP_MODE_SCAN] = NP_SCOPE_SCAN};
     struct np_run_disk *disk = &run->disks[i];
     struct np_base base;
     bool based = disk->mode != NP_MODE_FULL;
@@ -82,7 +81,7 @@ static int pull_disk(struct np_run *run, size_t i, uint16_t id, uint64_t total,
         .workers = run->request->workers,
         .codec = run->request->codec,
         .level = run->request->codec_level,
-        .scope = scopes[disk->mode],
+        .scope = np_run_scope(disk),
         .base = based ? &base : NULL,
         .cancel = run->request->cancel,
         .progress = run->request->progress.show != NULL ? watch_progress : NULL,

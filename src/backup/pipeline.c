@@ -16,7 +16,7 @@
 #include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
 #include "pack.h"
-#include "schedule.h"
+#include "read.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -138,31 +138,10 @@ static void *scheduler_thread(void *ctx)
     return NULL;
 }
 
-/* Read the runs of data granules of a window into the buffer, one after the other. */
-static int read_window(struct run *run, void *reader, const struct np_step *step, uint8_t *buffer,
-                       struct np_error *err)
-{
-    unsigned granules = np_window_granules(run->geometry, step->offset);
-    for (unsigned i = 0; i < granules;) {
-        if (np_map_get(step->map, i) != NP_GRANULE_DATA) {
-            i++;
-            continue;
-        }
-        uint64_t offset = step->offset + (uint64_t)i * run->geometry->granule;
-        size_t length = 0;
-        for (; i < granules && np_map_get(step->map, i) == NP_GRANULE_DATA; i++)
-            length += np_granule_length(run->geometry, step->offset, i);
-        if (run->source->ops->read(reader, buffer, offset, length, err) < 0)
-            return np_error_where(err, NULL, offset);
-        buffer += length;
-    }
-    return 0;
-}
-
 static int work_slot(struct run *run, void *reader, struct np_packer *packer, struct slot *slot,
                      uint8_t **private, struct np_error *err)
 {
-    if (read_window(run, reader, &slot->step, *private, err) < 0)
+    if (np_read_window(run->source, reader, run->geometry, &slot->step, *private, err) < 0)
         return -1;
 
     const struct np_pack_base base = {.geometry = &run->base_geometry, .window = &slot->step.base};

@@ -1,4 +1,6 @@
 #include "command.h"
+#include "estimate.h"
+#include "level.h"
 #include "options.h"
 #include "output.h"
 #include "report.h"
@@ -28,6 +30,8 @@ static const char help[] =
     "      --from POINT         diff: since this point (full: since the newest full) instead of the last\n"
     "      --scan               compare every allocated byte with the last point, whatever the bitmaps say\n"
     "      --require-bitmap     anything but an increment by bitmap is an error (status 8)\n"
+    "      --threshold SIZE     skip it (status 3) when less than that is to be stored; 20M, 1G\n"
+    "      --estimate           only say what would be read and stored, as nbdpull estimate; --exact too\n"
     "      --keep-checkpoints N keep the N newest checkpoints of the set, not only those that are needed\n"
     "      --compress CODEC     none, lz4 (default), zstd or zstd:LEVEL\n"
     "  -w, --workers N          disk readers and compressors (default: processors, at most 8)\n"
@@ -40,6 +44,7 @@ static const char help[] =
 struct arguments {
     struct np_backup_request request;
     const char *output, *compress;
+    bool estimate, exact;
     struct np_common common;
 };
 
@@ -49,25 +54,24 @@ static void arguments_clear(struct arguments *arguments)
     np_targets_clear(&arguments->request.exclude);
 }
 
+static bool to_standard_output(const struct arguments *arguments)
+{
+    return arguments->output != NULL && strcmp(arguments->output, "-") == 0;
+}
+
 static int check_level(const struct arguments *arguments, struct np_error *err)
 {
-    static const char *const levels[] = {"full", "inc", "diff", "auto", "copy", NULL};
     const struct np_backup_request *request = &arguments->request;
-    size_t i = 0;
-    while (levels[i] != NULL && strcmp(levels[i], request->level) != 0)
-        i++;
-    if (levels[i] == NULL)
-        return np_fail(err, NP_USAGE, "unknown level '%s'; there are full, inc, diff, auto and copy",
-                       request->level);
-    if (strcmp(arguments->output, "-") == 0 && strcmp(request->level, "copy") != 0)
+    if (request->level == NULL)
+        return 0;
+    if (np_level_check(request->level, request->from, err) < 0)
+        return -1;
+    if (to_standard_output(arguments) && strcmp(request->level, "copy") != 0)
         return np_fail(
             err, NP_USAGE,
             "level %s makes or needs a checkpoint that backups build on, and only a set keeps track of "
             "it: to standard output use -l copy",
             request->level);
-    if (request->from != NULL && strcmp(request->level, "diff") != 0)
-        return np_fail(err, NP_USAGE,
-                       "--from goes with -l diff; an inc builds on the last point of its chain");
     return 0;
 }
 
@@ -84,6 +88,9 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         {0, "from", NP_OPTION_STRING, &request->from},
         {0, "scan", NP_OPTION_FLAG, &request->scan},
         {0, "require-bitmap", NP_OPTION_FLAG, &request->require_bitmap},
+        {0, "threshold", NP_OPTION_SIZE, &request->threshold},
+        {0, "estimate", NP_OPTION_FLAG, &arguments->estimate},
+        {0, "exact", NP_OPTION_FLAG, &arguments->exact},
         {0, "keep-checkpoints", NP_OPTION_COUNT, &request->keep_checkpoints},
         {0, "compress", NP_OPTION_STRING, &arguments->compress},
         {'w', "workers", NP_OPTION_WORKERS, &request->workers},
@@ -94,9 +101,12 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         return -1;
     if (arguments->common.help)
         return 0;
-    if (request->domain == NULL || request->level == NULL || arguments->output == NULL)
+    bool destined = request->level != NULL && arguments->output != NULL;
+    if (request->domain == NULL || (!destined && !arguments->estimate))
         return np_fail(err, NP_USAGE,
                        "backup needs -d DOMAIN, -l LEVEL and -o SET; see nbdpull backup --help");
+    if (arguments->exact && !arguments->estimate)
+        return np_fail(err, NP_USAGE, "--exact goes with --estimate");
     if (check_level(arguments, err) < 0)
         return -1;
 
@@ -104,10 +114,10 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
     request->codec = np_codec_parse(arguments->compress, &request->codec_level, err);
     if (request->codec == NULL)
         return -1;
-    bool to_stdout = strcmp(arguments->output, "-") == 0;
+    bool to_stdout = to_standard_output(arguments);
     request->set = to_stdout ? NULL : arguments->output;
     request->out_fd = STDOUT_FILENO;
-    if (to_stdout && isatty(STDOUT_FILENO))
+    if (to_stdout && !arguments->estimate && isatty(STDOUT_FILENO))
         return np_fail(err, NP_USAGE, "a stream is not for a terminal: redirect it to a file or a pipe");
     return 0;
 }
@@ -133,11 +143,6 @@ static struct json_object *disk_report(const struct np_backup_disk *disk, const 
     np_report_uuid(to, "stream_uuid", &disk->stream_uuid);
     np_report_string(to, "file", disk->file);
     return to;
-}
-
-static bool to_standard_output(const struct arguments *arguments)
-{
-    return arguments->output != NULL && strcmp(arguments->output, "-") == 0;
 }
 
 static int print_json(const struct arguments *arguments, const struct np_backup_result *result,
@@ -214,6 +219,9 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
         fputs(help, stdout);
         return 0;
     }
+    if (arguments.estimate)
+        return np_estimate_command(context, &arguments.request, arguments.exact, &arguments.common, done,
+                                   err);
     if (done == 0) {
         arguments.request.command = context->command_line;
         arguments.request.cancel = context->cancel;

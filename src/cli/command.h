@@ -27,7 +27,8 @@ struct np_command {
     int (*run)(struct np_context *context, int argc, char **argv, struct np_error *err);
 };
 
-extern const struct np_command np_cmd_backup, np_cmd_restore, np_cmd_dump, np_cmd_checkpoints;
+extern const struct np_command np_cmd_backup, np_cmd_restore, np_cmd_dump, np_cmd_estimate,
+    np_cmd_checkpoints;
 
 /** By exact name, or NULL. */
 const struct np_command *np_command_find(const char *name);

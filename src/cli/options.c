@@ -4,6 +4,7 @@
 
 #include "nbdpull/bytes.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -76,6 +77,33 @@ static int read_number(const struct np_option *option, const char *text, struct 
     return 0;
 }
 
+/* As qemu-img and virsh read "64K" and "64KiB". "64KB", which virsh takes for 64000, is refused. */
+static bool read_unit(const char *text, unsigned *shift)
+{
+    static const char letters[] = "KMGT";
+    const char *found = *text == '\0' ? NULL : strchr(letters, toupper((unsigned char)*text));
+    if (found != NULL) {
+        *shift = 10 * (unsigned)(found - letters + 1);
+        return text[1] == '\0' || strcmp(text + 1, "iB") == 0;
+    }
+    *shift = 0;
+    return *text == '\0' || strcmp(text, "B") == 0;
+}
+
+static int read_size(const struct np_option *option, const char *text, struct np_error *err)
+{
+    char *end;
+    unsigned shift;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    bool digits = text[0] >= '0' && text[0] <= '9'; /* strtoull takes a sign and blanks */
+    uint64_t bytes;
+    if (!digits || errno != 0 || !read_unit(end, &shift) || !np_mul_u64(number, UINT64_C(1) << shift, &bytes))
+        return np_fail(err, NP_USAGE, "--%s: '%s' is not a size such as 512K, 20M or 1G", option->name, text);
+    *(uint64_t *)option->value = bytes;
+    return 0;
+}
+
 /* An unset variable of a script ("-i $DISKS") must not come to mean something else, such as all disks. */
 static int check_value(const struct np_option *option, const char *text, struct np_error *err)
 {
@@ -99,6 +127,8 @@ static int apply(const struct np_option *option, char *text, struct np_error *er
     case NP_OPTION_WORKERS:
     case NP_OPTION_COUNT:
         return read_number(option, text, err);
+    case NP_OPTION_SIZE:
+        return read_size(option, text, err);
     }
     return 0;
 }

@@ -14,6 +14,7 @@ enum np_option_kind {
     NP_OPTION_TARGETS, /**< struct np_targets: repeatable, comma-separated */
     NP_OPTION_WORKERS, /**< unsigned, 1..NP_WORKERS_MAX */
     NP_OPTION_COUNT,   /**< unsigned, up to 1000000 */
+    NP_OPTION_SIZE,    /**< uint64_t, bytes: a number with K, M, G or T behind it (of 1024), or none */
 };
 
 /** One option. Tables end with an entry without a name. */

@@ -108,6 +108,18 @@ int np_set_open(const char *path, enum np_set_mode mode, const char *command, st
     return 0;
 }
 
+int np_set_look(const char *path, bool *found, struct np_error *err)
+{
+    NP_AUTO_FD int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *found = false;
+    if (dir < 0 && errno == ENOENT)
+        return 0;
+    if (dir < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open the backup set", path);
+    *found = faccessat(dir, "set.json", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    return *found ? 0 : np_create_check_empty(dir, path, err);
+}
+
 void np_set_close(struct np_set *set)
 {
     if (set == NULL)
@@ -167,12 +179,21 @@ static int fail_foreign(const struct np_set *set, const char *name, const struct
                    set->path, set->json.domain_name, bound, name, wanted);
 }
 
-int np_set_bind(struct np_set *set, const char *domain_name, const struct np_uuid *domain,
-                struct np_error *err)
+int np_set_check_domain(const struct np_set *set, const char *domain_name, const struct np_uuid *domain,
+                        struct np_error *err)
 {
     bool bound = set->json.domain_name[0] != '\0';
     if (bound && !np_uuid_equal(&set->json.domain, domain))
         return fail_foreign(set, domain_name, domain, err);
+    return 0;
+}
+
+int np_set_bind(struct np_set *set, const char *domain_name, const struct np_uuid *domain,
+                struct np_error *err)
+{
+    bool bound = set->json.domain_name[0] != '\0';
+    if (np_set_check_domain(set, domain_name, domain, err) < 0)
+        return -1;
     if (bound && strcmp(set->json.domain_name, domain_name) == 0)
         return 0;
 

@@ -119,6 +119,44 @@ static struct np_base base_of(const struct history *history, struct np_chain *ch
 
 static uint64_t digest_error; /* added to the digest of the next increments: as if the base were another */
 
+/* What is foretold, with a sample of everything, is what is done. */
+static void foretell(const struct history *history, const struct np_backup_options *options,
+                     const struct np_source *source, const struct np_geometry *geometry,
+                     struct np_backup_sums *sums, struct np_backup_sample *sample)
+{
+    struct np_error err = NP_ERROR_INIT;
+    for (int pass = 0; pass < 2; pass++) {
+        struct np_stream *streams[POINTS];
+        uint16_t ids[POINTS];
+        struct np_chain *chain = NULL;
+        struct np_base base;
+        struct np_backup_options own = *options;
+        if (options->base != NULL) {
+            open_chain(history, history->count - 1, streams, ids, &chain);
+            base = base_of(history, chain);
+            own.base = &base;
+        }
+        if (pass == 0)
+            ok(np_backup_measure(source, geometry, own.scope, own.base, NULL, sums, &err));
+        else
+            ok(np_backup_sample(&own, source, geometry, sums->data, sums->data, sample, &err));
+        np_chain_close(chain);
+    }
+}
+
+static void check_foretold(const struct np_backup_sums *sums, const struct np_backup_sample *sample,
+                           const struct np_backup_counts *counts, enum np_scope scope)
+{
+    assert_int_equal(sums->data, counts->read);
+    assert_int_equal(sample->read, counts->read);
+    assert_int_equal(sample->data, counts->data);
+    assert_int_equal(sample->stored, counts->stored);
+    if (scope == NP_SCOPE_SCAN) /* what is read and zero may have been so before */
+        assert_in_range(counts->zero, sums->zero, sums->zero + sample->read - sample->data);
+    else
+        assert_int_equal(counts->zero, sums->zero + sample->read - sample->data);
+}
+
 /* Take a point of the guest as it is; clears the bitmap. */
 static void take(struct history *history, enum np_scope scope)
 {
@@ -134,6 +172,8 @@ static void take(struct history *history, enum np_scope scope)
     struct np_writer *writer;
     struct np_sink sink = memory_sink(&point->file);
     struct np_backup_options options = {.workers = 3, .codec = np_codec_find(1), .scope = scope};
+    struct np_backup_sums sums;
+    struct np_backup_sample sample;
 
     point->meta = memory_meta(&geometry, 1, &err);
     point->meta->disks[0].state.bytes[1] = (uint8_t)(history->count + 1);
@@ -155,9 +195,12 @@ static void take(struct history *history, enum np_scope scope)
         base = base_of(history, chain);
         options.base = &base;
     }
+    foretell(history, &options, &source, &geometry, &sums, &sample);
     ok(np_writer_new(&sink, point->meta, &writer, &err));
     ok(np_backup_run(&options, &source, &geometry, 0, "vda", writer, &history->counts, &err));
     history->counts.replaced.low += digest_error;
+
+    check_foretold(&sums, &sample, &history->counts, scope);
     ok(np_writer_disk_end(writer, 0, scope == NP_SCOPE_ALL ? NULL : &history->counts.replaced, &err));
     ok(np_writer_finish(writer, &err));
     point->digest = np_writer_totals(writer, 0)->digest;

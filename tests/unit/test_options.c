@@ -1,0 +1,74 @@
+/*
+ * Values on the command line: sizes, as --threshold takes them.
+ */
+#include "test.h"
+
+#include "cli/options.h"
+
+#include <stdio.h>
+
+static int parse(const char *text, uint64_t *size, struct np_error *err)
+{
+    char word[64];
+    char *argv[] = {"backup", "--size", word, NULL};
+    struct np_common common = {0};
+    const struct np_option options[] = {{0, "size", NP_OPTION_SIZE, size}, {0}};
+    snprintf(word, sizeof(word), "%s", text);
+    return np_options_parse(3, argv, options, &common, err);
+}
+
+static void test_options__a_size_is_bytes_or_a_multiple_of_1024(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t size;
+    } rows[] = {
+        {"0", 0},
+        {"512", 512},
+        {"512B", 512},
+        {"1K", 1024},
+        {"1k", 1024},
+        {"64KiB", 65536},
+        {"20M", 20u << 20},
+        {"3G", UINT64_C(3) << 30},
+        {"2t", UINT64_C(2) << 40},
+        {"18446744073709551615", UINT64_MAX},
+        {"16777215T", UINT64_C(16777215) << 40},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct np_error err = NP_ERROR_INIT;
+        uint64_t size = 1;
+        ok(parse(rows[i].text, &size, &err));
+        assert_int_equal(size, rows[i].size);
+    }
+}
+
+static void test_options__what_is_no_size_is_refused(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"M",         "-1",
+                                        "+1",        " 1",
+                                        "1.5M",      "1KB",
+                                        "1MM",       "1Mi",
+                                        "1 M",       "0x10",
+                                        "1P",        "1iB",
+                                        "many",      "18446744073709551616",
+                                        "16777216T", "18014398509481984K"};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct np_error err = NP_ERROR_INIT;
+        uint64_t size = 7;
+        fails(NP_USAGE, parse(texts[i], &size, &err));
+        assert_non_null(strstr(err.message, texts[i]));
+        assert_int_equal(size, 7);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_options__a_size_is_bytes_or_a_multiple_of_1024),
+        cmocka_unit_test(test_options__what_is_no_size_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
