@@ -9,19 +9,18 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char help[] =
-    "Usage: nbdpull dump -i SET|FILE|- [OPTIONS]\n"
-    "\n"
-    "Show the restore points of a set or a stream, and what they hold.\n"
-    "\n"
-    "  -i, --input SET          backup set, a stream in a file, or - for a stream from a pipe\n"
-    "      --map                every extent: kind, offset, length, codec, and where its record lies\n"
-    "      --until POINT        only this point: a point id, a checkpoint name, or latest\n"
-    "  -d, --disk DISK          only these disks in the map (repeat, or separate by comma)\n"
-    "      --json               all of it as one JSON document\n"
-    "  -q, --quiet              errors only\n"
-    "  -v, --verbose            say each step on standard error\n"
-    "  -h, --help               this text\n";
+static const char help[] = "Usage: nbdpull dump -i SET|FILE|- [OPTIONS]\n"
+                           "\n"
+                           "Show the restore points of a set or a stream, and what they hold.\n"
+                           "\n"
+                           "  -i, --input SET         backup set, a stream in a file, or - for a pipe\n"
+                           "      --map               every extent: kind, offset, length, codec, position\n"
+                           "      --until POINT       only this point, as for restore\n"
+                           "  -d, --disk DISK         only these disks in the map: vda,vdb or repeated\n"
+                           "      --json              all of it as one JSON document\n"
+                           "  -q, --quiet             errors only\n"
+                           "  -v, --verbose           say each step on standard error\n"
+                           "  -h, --help              this text\n";
 
 #define DISK_COLUMN 8        /* characters of the table's columns; a longer text gets a line of its own */
 #define CHECKPOINT_COLUMN 54 /* behind the longest id, time and level, inside 100 */

@@ -12,22 +12,21 @@
 static const char help[] =
     "Usage: nbdpull restore -i SET|FILE|- -o DIR [OPTIONS]\n"
     "\n"
-    "Restore the disks of a restore point into images, with the guest's XML and NVRAM beside them.\n"
+    "Restore the disks of a point into images, with the guest's XML and NVRAM.\n"
     "\n"
-    "  -i, --input SET          backup set, a stream in a file, or - for a stream from a pipe\n"
-    "  -o, --output DIR         directory for the images, made when missing; nothing is overwritten\n"
-    "      --until POINT        point id, checkpoint name, latest (default), or a time: the newest point "
-    "not\n"
-    "                           after it (\"2026-11-20 03:00\", local unless it carries Z or an offset)\n"
-    "      --dry-run            check every link, say what would be read and written, and write nothing\n"
-    "  -d, --disk DISK          only these disks (repeat, or separate by comma)\n"
-    "      --format FORMAT      qcow2 (default) or raw (needs no QEMU program)\n"
-    "      --preallocation MODE off (default), metadata, falloc or full, as qemu-img has them\n"
-    "  -w, --workers N          decompressors and writers (default: processors, at most 8)\n"
-    "      --json               one JSON document with all that was done, at the end\n"
-    "  -q, --quiet              no progress, no summary\n"
-    "  -v, --verbose            say each step on standard error\n"
-    "  -h, --help               this text\n";
+    "  -i, --input SET         backup set, a stream in a file, or - for a pipe\n"
+    "  -o, --output DIR        made when missing; nothing is overwritten\n"
+    "      --until POINT       point id, checkpoint name, latest (default), or a time:\n"
+    "                          \"2026-11-20 03:00\" is the newest point not after it\n"
+    "      --dry-run           check every link and say what would be done\n"
+    "  -d, --disk DISK         only these disks: vda,vdb or repeated\n"
+    "      --format FORMAT     qcow2 (default) or raw (needs no QEMU program)\n"
+    "      --preallocation MODE  off (default), metadata, falloc, full\n"
+    "  -w, --workers N         expanders and writers (default: cores, at most 8)\n"
+    "      --json              one JSON document with all that was done\n"
+    "  -q, --quiet             no progress, no summary\n"
+    "  -v, --verbose           say each step on standard error\n"
+    "  -h, --help              this text\n";
 
 struct arguments {
     struct np_restore_request request;
