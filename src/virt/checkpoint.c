@@ -1,3 +1,4 @@
+#include "checkpoint.h"
 #include "domain.h"
 #include "nbdpull/cleanup.h"
 #include "nbdpull/log.h"
@@ -7,14 +8,6 @@
 #include <errno.h>
 #include <libvirt/virterror.h>
 #include <string.h>
-
-static void free_checkpoint(virDomainCheckpointPtr *checkpoint)
-{
-    if (*checkpoint != NULL)
-        virDomainCheckpointFree(*checkpoint);
-}
-
-#define AUTO_CHECKPOINT NP_CLEANUP(free_checkpoint) virDomainCheckpointPtr
 
 struct found {
     virDomainCheckpointPtr *list;

@@ -1,6 +1,7 @@
 /*
  * Whether a checkpoint of ours can still be used, and telling libvirt again of one that it has lost.
  */
+#include "checkpoint.h"
 #include "domain.h"
 #include "nbdpull/cleanup.h"
 #include "virt_error.h"
@@ -9,14 +10,6 @@
 #include <errno.h>
 #include <libvirt/virterror.h>
 #include <string.h>
-
-static void free_checkpoint(virDomainCheckpointPtr *checkpoint)
-{
-    if (*checkpoint != NULL)
-        virDomainCheckpointFree(*checkpoint);
-}
-
-#define AUTO_CHECKPOINT NP_CLEANUP(free_checkpoint) virDomainCheckpointPtr
 
 /* libvirt leaves out the size of a disk whose bitmap is lost or inconsistent. */
 static int read_size(const char *xml, const char *target, struct np_checkpoint_state *state,
