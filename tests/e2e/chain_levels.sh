@@ -51,7 +51,7 @@ point inc bitmap --require-bitmap -x vdc
 for ((i = 1; i <= points; i++)); do
     np 0 restore -i "$set" -o "$LAB_DIR/out.$i" --until "$(cat "$LAB_DIR/tmp/$i.id")"
     for target in $disks; do
-        if [ $i -lt $points ] || [ $target != vdc ]; then
+        if [ $i -lt $points ] || [ "$target" != vdc ]; then
             lab_same "$LAB_DIR/out.$i/$target.qcow2" "$LAB_DIR/tmp/$i.$target"
         fi
     done

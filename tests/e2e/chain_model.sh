@@ -14,7 +14,7 @@ RANDOM=$((seed % 32768))
 set=$LAB_DIR/set
 disks=(vda vdb vdc)
 declare -A size=([vda]=$((8 << 20)) [vdb]=$((3 * (1 << 20) + 66048)) [vdc]=$((2 << 20)))
-lab_domain "$LAB_NAME" vda:qcow2:${size[vda]} "vdb:qcow2:${size[vdb]}:cluster_size=4k" vdc:raw:${size[vdc]}
+lab_domain "$LAB_NAME" "vda:qcow2:${size[vda]}" "vdb:qcow2:${size[vdb]}:cluster_size=4k" "vdc:raw:${size[vdc]}"
 points=()
 
 # below N: a random number of 30 bits below N.
