@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #define NAME "/nbdpull-XXXXXX"
@@ -18,7 +19,8 @@ static int make_directory(char directory[NP_LISTENER_DIRECTORY], struct np_error
     bool usable = runtime != NULL && runtime[0] == '/' && strlen(runtime) <= PARENT_MAX &&
                   access(runtime, W_OK | X_OK) == 0;
     snprintf(directory, NP_LISTENER_DIRECTORY, "%.64s" NAME, usable ? runtime : "/tmp");
-    if (mkdtemp(directory) != NULL)
+    /* A umask may have taken bits away that we need, here and from the socket. */
+    if (mkdtemp(directory) != NULL && chmod(directory, 0700) == 0)
         return 0;
     np_fail_errno(err, NP_FAILED, errno, "%s: cannot create a directory for a socket", directory);
     directory[0] = '\0';
@@ -36,7 +38,7 @@ int np_listener_open(struct np_listener *listener, int backlog, struct np_error 
 
     listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (listener->fd >= 0 && bind(listener->fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
-        listen(listener->fd, backlog) == 0)
+        chmod(listener->path, 0600) == 0 && listen(listener->fd, backlog) == 0)
         return 0;
     np_fail_errno(err, NP_FAILED, errno, "%s: cannot listen", listener->path);
     np_listener_close(listener);

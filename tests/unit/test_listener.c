@@ -21,6 +21,7 @@ static void assert_made_in(const char *parent)
     assert_int_equal(st.st_mode & 07777, 0700);
     assert_int_equal(stat(listener.path, &st), 0);
     assert_true(S_ISSOCK(st.st_mode));
+    assert_int_equal(st.st_mode & 07777, 0600);
     char directory[NP_LISTENER_DIRECTORY];
     memcpy(directory, listener.directory, sizeof(directory));
     np_listener_close(&listener);
@@ -58,11 +59,21 @@ static void test_listener__without_a_usable_runtime_directory(void **state)
     assert_made_in("/tmp");
 }
 
+static void test_listener__usable_whatever_the_umask(void **state)
+{
+    (void)state;
+    unsetenv("XDG_RUNTIME_DIR");
+    mode_t before = umask(0777);
+    assert_made_in("/tmp");
+    umask(before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_listener__the_runtime_directory_unless_it_is_too_long),
         cmocka_unit_test(test_listener__without_a_usable_runtime_directory),
+        cmocka_unit_test(test_listener__usable_whatever_the_umask),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
