@@ -46,6 +46,52 @@ static bool is_needed(const struct np_points *points, const struct np_domain_dis
     return false;
 }
 
+static bool is_listed(const struct np_names *names, const char *checkpoint)
+{
+    for (size_t i = 0; i < names->count; i++)
+        if (strcmp(names->list[i], checkpoint) == 0)
+            return true;
+    return false;
+}
+
+static int tell_again(struct np_set *set, struct np_domain *domain, const struct np_point *point,
+                      struct np_names *names, struct np_error *err)
+{
+    NP_AUTO_FREE char *xml = NULL;
+    size_t size;
+    if (np_set_config_read(set, point->id, "checkpoint.xml", &xml, &size, err) < 0)
+        return -1;
+    if (xml == NULL)
+        return np_fail(err, NP_FAILED, "its XML is not in the set");
+    if (np_checkpoint_redefine(domain, xml, point->checkpoint, err) < 0)
+        return -1;
+    np_log_info("libvirt had lost checkpoint %s; it has been redefined", point->checkpoint);
+    return np_names_add(names, point->checkpoint, err);
+}
+
+/*
+ * A checkpoint that the run before this one kept is known to libvirt. If it is not, libvirt has lost its
+ * state: the bitmap is in the image still, where it would record for ever. Told again, it is kept or removed
+ * like any other.
+ */
+static void find_lost(struct np_set *set, struct np_domain *domain, const struct np_domain_disks *disks,
+                      const struct np_points *points, const char *prefix, unsigned keep,
+                      struct np_names *names)
+{
+    struct np_points before = *points;
+    if (before.count > 0)
+        before.count--;
+    for (size_t i = 0; i < before.count; i++) {
+        const struct np_point *point = &before.list[i];
+        if (strncmp(point->checkpoint, prefix, strlen(prefix)) != 0 || is_listed(names, point->checkpoint) ||
+            !is_needed(&before, disks, point->checkpoint, keep))
+            continue;
+        struct np_error why = NP_ERROR_INIT;
+        if (tell_again(set, domain, point, names, &why) < 0)
+            np_log_debug("checkpoint %s is gone: %s", point->checkpoint, why.message);
+    }
+}
+
 static int prune(struct np_set *set, struct np_domain *domain, const struct np_domain_disks *disks,
                  unsigned keep, struct np_error *err)
 {
@@ -55,6 +101,7 @@ static int prune(struct np_set *set, struct np_domain *domain, const struct np_d
     snprintf(prefix, sizeof(prefix), NP_CHECKPOINT_PREFIX "%s-", np_set_short_id(set));
     if (np_set_points(set, &points, err) < 0 || np_checkpoint_list(domain, prefix, &names, err) < 0)
         return -1;
+    find_lost(set, domain, disks, &points, prefix, keep, &names);
     for (size_t i = 0; i < names.count; i++) {
         if (is_needed(&points, disks, names.list[i], keep))
             continue;

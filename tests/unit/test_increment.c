@@ -417,6 +417,31 @@ static void test_trust__an_image_that_was_swapped_is_seen_by_the_sample(void **s
     }
 }
 
+/*
+ * Shrunk inside a granule and grown again: what was lost behind it is a hole now, and the granule itself is
+ * the last one with clean data, half of it gone. Chance must have no part in finding it.
+ */
+static void test_trust__half_a_granule_lost_by_shrinking_is_seen(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 20; seed++) {
+        srand(seed);
+        struct history *history = begin(SIZE_MAX_);
+        struct guest *guest = &history->guest;
+        guest_write(guest, 0, SIZE_MAX_, 0);
+        take(history, NP_SCOPE_ALL);
+        uint64_t half = SIZE_MAX_ / GRANULE / 2 * GRANULE + SECTOR;
+        memset(guest->bytes + half, 0, SIZE_MAX_ - half);
+        for (uint64_t s = half / SECTOR; s < SIZE_MAX_ / SECTOR; s++)
+            guest->hole[s] = true;
+        memset(guest->dirty, 0, sizeof(guest->dirty));
+        struct np_trust verdict = trust(history, seed);
+        assert_false(verdict.believed);
+        assert_true(verdict.offset == half - SECTOR);
+        clear(history);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -428,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_trust__an_honest_bitmap_is_believed),
         cmocka_unit_test(test_trust__clean_data_over_zero_is_a_proof),
         cmocka_unit_test(test_trust__an_image_that_was_swapped_is_seen_by_the_sample),
+        cmocka_unit_test(test_trust__half_a_granule_lost_by_shrinking_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
