@@ -103,7 +103,8 @@ exact "converted" inc scan bitmap
 
 # facts 6, "in-use": QEMU killed.
 lab_io "$LAB_NAME" vda "write -P 0x17 0 64k"
-pkill -9 -f "guest=$LAB_NAME," || lab_fail "no QEMU"
+pid=$(find "$LAB_DIR" /run/libvirt/qemu -name "$LAB_NAME.pid" 2>/dev/null | head -n 1)
+kill -9 "$(cat "$pid")" || lab_fail "no QEMU"
 lab_eventually "the domain is off" is_off
 run
 exact "QEMU killed" inc scan scan
