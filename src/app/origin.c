@@ -157,7 +157,7 @@ static int check_identity(const struct np_stream *stream, const struct np_point_
     const struct np_meta_disk *found = np_meta_disk_by_target(meta, disk->target);
     if (found == NULL || !same_digest(np_stream_totals(stream, found->id), disk) ||
         !np_uuid_equal(&meta->stream, &disk->stream_uuid) || !np_uuid_equal(&found->state, &disk->state) ||
-        found->geometry.size != disk->virtual_size) {
+        found->geometry.size != disk->virtual_size || strcmp(found->checkpoint, disk->checkpoint) != 0) {
         np_fail(err, NP_DAMAGED,
                 "%s: not the stream of disk %s that its point record names; was it renamed, or copied from "
                 "another set?",

@@ -39,6 +39,9 @@ edit 0002 '.uuid = "00000000-0000-4000-8000-000000000001"'
 refused "a record of another point" 'not a stream of point 0002' "${restore[@]}"
 edit 0002 '.disks[0].digest = "00000000000000000000000000000001"'
 refused "a record with another digest" '0002.vda.nbp: not the stream' "${restore[@]}"
+# An increment would start from that checkpoint, whose bitmap knows of fewer writes.
+edit 0002 '.disks[0].checkpoint = "nbdpull-000000000000-0009-00000000"'
+refused "a record with another checkpoint" '0002.vda.nbp: not the stream' "${restore[@]}"
 
 # Streams that changed places, with sizes that fit: the map of another instant is no map either.
 fresh
