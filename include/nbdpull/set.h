@@ -9,6 +9,7 @@
 #define NBDPULL_SET_H
 
 #include "nbdpull/meta.h"
+#include "nbdpull/names.h"
 #include "nbdpull/stream.h"
 
 struct np_set;
@@ -182,6 +183,9 @@ void np_stream_input_close(struct np_stream_input *file); /**< takes NULL */
 /** Remove streams and config of an id that was not committed; refused (NP_FAILED) when it was. */
 int np_set_remove_point_files(struct np_set *set, const char *point_id, struct np_error *err);
 
+/** Are there streams or config of that id? @param has out */
+int np_set_has_point_files(struct np_set *set, const char *point_id, bool *has, struct np_error *err);
+
 /**
  * Remove what interrupted runs left: temporary files, and streams and config of ids above the newest
  * committed one that have no record. Files of a lower id without a record are kept with a warning: there a
@@ -215,5 +219,13 @@ int np_set_intent_write(struct np_set *set, const struct np_intent *intent, stru
 /** *found false when nothing was under way. */
 int np_set_intent_read(struct np_set *set, struct np_intent *intent, bool *found, struct np_error *err);
 int np_set_intent_clear(struct np_set *set, struct np_error *err);
+
+/**
+ * Checkpoints of attempts that failed, which must go as soon as the domain runs: while it is off they cannot
+ * be deleted. @param checkpoints zeroed; filled
+ */
+int np_set_deferred_read(struct np_set *set, struct np_names *checkpoints, struct np_error *err);
+/** Replace the list, durably. */
+int np_set_deferred_write(struct np_set *set, const struct np_names *checkpoints, struct np_error *err);
 
 #endif

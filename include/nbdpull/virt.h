@@ -181,6 +181,14 @@ int np_job_running_socket(struct np_domain *domain, char **socket, struct np_err
 /** End the domain's backup job if its socket is this one, and wait until it is over. Nothing if it is not. */
 int np_job_end_by_socket(struct np_domain *domain, const char *socket, struct np_error *err);
 
+/**
+ * After a process died that may have called begin: libvirt goes on with it, and lets it wait up to 30 s for
+ * another job's end. Wait until the job with this socket runs, or none can come any more. Returns at once
+ * when it runs, and after 0.2 s when the domain has no job; only another job makes it wait longer. Polls, for
+ * libvirt has no event for a job that begins.
+ */
+int np_job_await_begin(struct np_domain *domain, const char *socket, struct np_error *err);
+
 /* ---- checkpoints ---- */
 
 /** Names of the domain's checkpoints that begin with prefix. @param names out, owned */

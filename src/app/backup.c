@@ -5,6 +5,7 @@
 #include "backup_parts.h"
 
 #include "clock.h"
+#include "recovery.h"
 #include "workdir.h"
 
 #include "nbdpull/cleanup.h"

@@ -129,10 +129,6 @@ int np_run_expect(const struct np_run *run, const struct np_run_disk *disk, uint
 /** --threshold: NP_SKIPPED when less would be stored. The levels are chosen. */
 int np_run_check_threshold(const struct np_run *run, struct np_error *err);
 
-/* recovery.c */
-/** Put right what an earlier run left: one line of what was done. */
-int np_recover(struct np_set *set, struct np_domain *domain, struct np_error *err);
-
 /* prune.c */
 /** Remove our checkpoints that this set no longer needs. A failure is a warning: the point is committed. */
 void np_prune(struct np_set *set, struct np_domain *domain, const struct np_domain_disks *disks,

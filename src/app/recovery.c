@@ -1,20 +1,45 @@
-#include "backup_parts.h"
+#include "recovery.h"
 
 #include "workdir.h"
 
+#include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
 #include "nbdpull/log.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#define NOTES_MAX 8
 
 /*
  * An intent that is still there belongs to a run that did not come to its end. If its point was committed,
  * only what comes after the commit is left to do; else all that it began is taken back.
  */
+struct undoing {
+    const struct np_recovery *asked;
+    const struct np_intent *intent; /* asked->intent */
+    bool active;                    /* the domain runs */
+    bool committed, deferred;
+    struct np_workdir_holds workdir;
+    struct np_error stays;        /* why the directory does not go, or NP_OK */
+    const char *notes[NOTES_MAX]; /* what was there */
+    size_t note_count;
+};
+
+static void note(struct undoing *undoing, bool was, const char *what)
+{
+    if (was && undoing->note_count < NOTES_MAX)
+        undoing->notes[undoing->note_count++] = what;
+}
+
+/* ---- what there is ---- */
+
 static int was_committed(struct np_set *set, const char *id, bool *committed, struct np_error *err)
 {
     NP_CLEANUP(np_points_clear) struct np_points points = {0};
     *committed = false;
+    if (set == NULL)
+        return 0;
     if (np_set_points(set, &points, err) < 0)
         return -1;
     for (size_t i = 0; i < points.count; i++)
@@ -22,39 +47,224 @@ static int was_committed(struct np_set *set, const char *id, bool *committed, st
     return 0;
 }
 
-/* A directory that does not go holds nothing that a later run needs: it must not stop them all. */
-static void remove_workdir(const struct np_intent *intent, const char *done)
+static bool is_listed(const struct np_names *names, const char *name)
 {
-    struct np_error err = NP_ERROR_INIT;
-    if (intent->work_dir[0] != '\0' && np_workdir_remove(intent->work_dir, &err) < 0)
-        np_log_warning("the run of %s did not come to its end; all it left is gone now but its directory, "
-                       "remove that by hand: %s",
-                       intent->started, err.message);
+    for (size_t i = 0; i < names->count; i++)
+        if (strcmp(names->list[i], name) == 0)
+            return true;
+    return false;
+}
+
+static int has_checkpoint(struct np_domain *domain, const char *name, bool *has, struct np_error *err)
+{
+    NP_CLEANUP(np_names_clear) struct np_names names = {0};
+    *has = false;
+    if (domain == NULL || name[0] == '\0')
+        return 0;
+    if (np_checkpoint_list(domain, name, &names, err) < 0)
+        return -1;
+    *has = is_listed(&names, name);
+    return 0;
+}
+
+static int look(struct undoing *undoing, struct np_error *err)
+{
+    const struct np_recovery *asked = undoing->asked;
+    if (asked->domain != NULL && np_domain_is_active(asked->domain, &undoing->active, err) < 0)
+        return -1;
+    return was_committed(asked->set, undoing->intent->point_id, &undoing->committed, err);
+}
+
+/* ---- the steps ---- */
+
+/* A checkpoint that is there was made by begin when it had got the domain's lock: it does not queue for it.
+ */
+static int await_begin(struct undoing *undoing, struct np_error *err)
+{
+    struct np_domain *domain = undoing->asked->domain;
+    bool known;
+    if (!undoing->active || undoing->asked->begun || undoing->committed)
+        return 0;
+    if (has_checkpoint(domain, undoing->intent->checkpoint, &known, err) < 0)
+        return -1;
+    return known ? 0 : np_job_await_begin(domain, undoing->intent->socket, err);
+}
+
+/* Before the job ends: libvirt removes the scratch with it. */
+static int look_at_workdir(struct undoing *undoing, struct np_error *err)
+{
+    (void)err;
+    np_workdir_look(undoing->intent->work_dir, &undoing->workdir);
+    return 0;
+}
+
+static int end_job(struct undoing *undoing, struct np_error *err)
+{
+    struct np_domain *domain = undoing->asked->domain;
+    const char *socket = undoing->intent->socket;
+    NP_AUTO_FREE char *running = NULL;
+    if (!undoing->active)
+        return 0;
+    if (np_job_running_socket(domain, &running, err) < 0 || np_job_end_by_socket(domain, socket, err) < 0)
+        return -1;
+    note(undoing, running != NULL && strcmp(running, socket) == 0, "job");
+    return 0;
+}
+
+static int defer_checkpoint(struct undoing *undoing, struct np_error *err)
+{
+    struct np_set *set = undoing->asked->set;
+    NP_CLEANUP(np_names_clear) struct np_names names = {0};
+    if (np_set_deferred_read(set, &names, err) < 0)
+        return -1;
+    undoing->deferred = true;
+    if (is_listed(&names, undoing->intent->checkpoint))
+        return 0;
+    return np_names_add(&names, undoing->intent->checkpoint, err) < 0
+               ? -1
+               : np_set_deferred_write(set, &names, err);
+}
+
+/* One that does not go must not stop every later run, nor be forgotten. Only a run into a set makes one. */
+static int delete_checkpoint(struct undoing *undoing, struct np_error *err)
+{
+    struct np_domain *domain = undoing->asked->domain;
+    const char *name = undoing->intent->checkpoint;
+    bool known;
+    if (undoing->committed || undoing->asked->set == NULL || name[0] == '\0')
+        return 0;
+    if (domain == NULL)
+        return defer_checkpoint(undoing, err);
+    if (has_checkpoint(domain, name, &known, err) < 0)
+        return -1;
+    if (!known)
+        return 0;
+    struct np_error why = NP_ERROR_INIT;
+    if (undoing->active && np_checkpoint_delete(domain, name, &why) == 0) {
+        note(undoing, true, "checkpoint");
+        return 0;
+    }
+    if (undoing->active)
+        np_log_warning("%s", why.message);
+    return defer_checkpoint(undoing, err);
+}
+
+static int remove_streams(struct undoing *undoing, struct np_error *err)
+{
+    struct np_set *set = undoing->asked->set;
+    bool has;
+    if (set == NULL || undoing->committed)
+        return 0;
+    if (np_set_has_point_files(set, undoing->intent->point_id, &has, err) < 0 ||
+        np_set_remove_point_files(set, undoing->intent->point_id, err) < 0)
+        return -1;
+    note(undoing, has, "partial streams");
+    return 0;
+}
+
+/* A directory that does not go holds nothing that a later run needs: it must not stop them all. */
+static int remove_workdir(struct undoing *undoing, struct np_error *err)
+{
+    const struct np_workdir_holds *held = &undoing->workdir;
+    (void)err;
+    note(undoing, held->socket, "socket");
+    note(undoing, held->scratch, "scratch");
+    note(undoing, held->directory && !held->socket && !held->scratch, "scratch directory");
+    if (undoing->intent->work_dir[0] != '\0')
+        np_workdir_remove(undoing->intent->work_dir, &undoing->stays);
+    return 0;
+}
+
+/* In this order: the guest first, then what lies on disk. */
+static int (*const steps[])(struct undoing *undoing, struct np_error *err) = {
+    await_begin, look_at_workdir, end_job, delete_checkpoint, remove_workdir, remove_streams,
+};
+
+/* ---- in words ---- */
+
+static void join(const struct undoing *undoing, char *text, size_t room)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < undoing->note_count && used < room; i++) {
+        const char *between = i == 0 ? "" : i + 1 < undoing->note_count ? ", " : " and ";
+        used += (size_t)snprintf(text + used, room - used, "%s%s", between, undoing->notes[i]);
+    }
+}
+
+static void tell(const struct undoing *undoing)
+{
+    const struct np_intent *intent = undoing->intent;
+    char line[4096], gone[256];
+    join(undoing, gone, sizeof(gone));
+    bool one = undoing->note_count == 1 && strcmp(gone, "partial streams") != 0;
+    int used = snprintf(line, sizeof(line), "the run of %s did not come to its end", intent->started);
+    if (undoing->committed)
+        used += snprintf(line + used, sizeof(line) - (size_t)used, ", but its point %s is committed",
+                         intent->point_id);
+    if (gone[0] == '\0')
+        used += snprintf(line + used, sizeof(line) - (size_t)used, ": nothing of it was left");
     else
-        np_log_info("the run of %s did not come to its end: %s", intent->started, done);
+        used += snprintf(line + used, sizeof(line) - (size_t)used, ": its %s %s gone now", gone,
+                         one ? "is" : "are");
+    if (undoing->deferred)
+        used += snprintf(line + used, sizeof(line) - (size_t)used,
+                         "; its checkpoint %s will be deleted once the domain runs", intent->checkpoint);
+    if (undoing->stays.class == NP_OK)
+        np_log_info("%s", line);
+    else
+        np_log_warning("%s; remove its directory by hand: %s", line, undoing->stays.message);
+}
+
+int np_put_right(const struct np_recovery *recovery, struct np_error *err)
+{
+    struct undoing undoing = {.asked = recovery, .intent = recovery->intent, .stays = NP_ERROR_INIT};
+    if (look(&undoing, err) < 0)
+        return -1;
+    for (size_t i = 0; i < NP_ARRAY_SIZE(steps); i++)
+        if (steps[i](&undoing, err) < 0)
+            return np_error_context(err, "what the run of %s left cannot be put right",
+                                    recovery->intent->started);
+    if (recovery->set != NULL && np_set_intent_clear(recovery->set, err) < 0)
+        return -1;
+    tell(&undoing);
+    return 0;
+}
+
+/* ---- at the start of a run ---- */
+
+static int delete_deferred(struct np_set *set, struct np_domain *domain, struct np_error *err)
+{
+    NP_CLEANUP(np_names_clear) struct np_names names = {0}, left = {0};
+    bool active;
+    if (np_set_deferred_read(set, &names, err) < 0)
+        return -1;
+    if (names.count == 0)
+        return 0;
+    if (np_domain_is_active(domain, &active, err) < 0)
+        return -1;
+    if (!active)
+        return 0;
+    for (size_t i = 0; i < names.count; i++) {
+        struct np_error why = NP_ERROR_INIT;
+        if (np_checkpoint_delete(domain, names.list[i], &why) == 0) {
+            np_log_info("checkpoint %s is gone now: its run was ended while the domain was off",
+                        names.list[i]);
+            continue;
+        }
+        np_log_warning("%s", why.message);
+        if (np_names_add(&left, names.list[i], err) < 0)
+            return -1;
+    }
+    return np_set_deferred_write(set, &left, err);
 }
 
 int np_recover(struct np_set *set, struct np_domain *domain, struct np_error *err)
 {
     struct np_intent intent;
-    bool found, committed;
-    if (np_set_intent_read(set, &intent, &found, err) < 0)
+    const struct np_recovery recovery = {.intent = &intent, .set = set, .domain = domain};
+    bool found;
+    if (np_set_intent_read(set, &intent, &found, err) < 0 || (found && np_put_right(&recovery, err) < 0))
         return -1;
-    if (!found)
-        return 0;
-    if (was_committed(set, intent.point_id, &committed, err) < 0)
-        return -1;
-
-    if (np_job_end_by_socket(domain, intent.socket, err) < 0)
-        return np_error_context(err, "what the run of %s left cannot be put right", intent.started);
-    if (!committed) {
-        if (intent.checkpoint[0] != '\0' && np_checkpoint_delete(domain, intent.checkpoint, err) < 0)
-            return np_error_context(err, "what the run of %s left cannot be put right", intent.started);
-        if (np_set_remove_point_files(set, intent.point_id, err) < 0)
-            return -1;
-    }
-    remove_workdir(&intent, committed
-                                ? "its point is committed; its job, socket and scratch are gone now"
-                                : "its job, checkpoint, socket, scratch and partial streams are gone now");
-    return np_set_intent_clear(set, err);
+    return delete_deferred(set, domain, err);
 }

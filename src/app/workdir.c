@@ -49,11 +49,21 @@ int np_workdir_make(const char *path, const uid_t *owner, const gid_t *group, st
     return -1;
 }
 
-static bool is_ours(const char *name)
+static bool is_socket(const char *name)
+{
+    return strcmp(name, NP_WORKDIR_SOCKET) == 0;
+}
+
+static bool is_scratch(const char *name)
 {
     size_t length = strlen(name), ending = strlen(NP_WORKDIR_SCRATCH);
-    return strcmp(name, NP_WORKDIR_SOCKET) == 0 ||
-           (length > ending && strcmp(name + length - ending, NP_WORKDIR_SCRATCH) == 0);
+    return length > ending && strcmp(name + length - ending, NP_WORKDIR_SCRATCH) == 0;
+}
+
+/* The path may come from a file that somebody changed. */
+static bool is_workdir(const char *path)
+{
+    return path[0] == '/' && strncmp(strrchr(path, '/') + 1, PREFIX, strlen(PREFIX)) == 0;
 }
 
 static void close_dir(DIR **dir)
@@ -62,10 +72,22 @@ static void close_dir(DIR **dir)
         closedir(*dir);
 }
 
+void np_workdir_look(const char *path, struct np_workdir_holds *holds)
+{
+    *holds = (struct np_workdir_holds){0};
+    NP_CLEANUP(close_dir) DIR *list = is_workdir(path) ? opendir(path) : NULL;
+    if (list == NULL)
+        return;
+    holds->directory = true;
+    for (struct dirent *entry; (entry = readdir(list)) != NULL;) {
+        holds->socket |= is_socket(entry->d_name);
+        holds->scratch |= is_scratch(entry->d_name);
+    }
+}
+
 int np_workdir_remove(const char *path, struct np_error *err)
 {
-    const char *slash = strrchr(path, '/');
-    if (path[0] != '/' || strncmp(slash + 1, PREFIX, strlen(PREFIX)) != 0)
+    if (!is_workdir(path))
         return np_fail(err, NP_FAILED, "%s: not a directory that nbdpull makes for a run; not removed", path);
 
     NP_AUTO_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -76,7 +98,8 @@ int np_workdir_remove(const char *path, struct np_error *err)
     if (list == NULL)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot look into it to remove it", path);
     for (struct dirent *entry; (entry = readdir(list)) != NULL;)
-        if (is_ours(entry->d_name) && unlinkat(fd, entry->d_name, 0) < 0 && errno != ENOENT)
+        if ((is_socket(entry->d_name) || is_scratch(entry->d_name)) && unlinkat(fd, entry->d_name, 0) < 0 &&
+            errno != ENOENT)
             return np_fail_errno(err, NP_FAILED, errno, "%s/%s: cannot remove", path, entry->d_name);
     if (rmdir(path) < 0 && errno != ENOENT)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot remove", path);

@@ -25,6 +25,12 @@ int np_workdir_name(const char *parent, char **path, struct np_error *err);
  */
 int np_workdir_make(const char *path, const uid_t *owner, const gid_t *group, struct np_error *err);
 
+/** What there is of a directory's contents. A path that is none of ours holds nothing. */
+struct np_workdir_holds {
+    bool directory, socket, scratch;
+};
+void np_workdir_look(const char *path, struct np_workdir_holds *holds);
+
 /**
  * Remove socket, scratch and the directory. Removes nothing else: the path may come from a file of a set
  * that somebody changed. Not there is fine.

@@ -61,6 +61,22 @@ static int remove_of_point(struct np_set *set, const char *area, const char *id,
     return 0;
 }
 
+int np_set_has_point_files(struct np_set *set, const char *point_id, bool *has, struct np_error *err)
+{
+    *has = false;
+    for (size_t i = 0; i < NP_ARRAY_SIZE(areas); i++) {
+        NP_CLEANUP(np_names_clear) struct np_names names = {0};
+        if (set->store->ops->list(set->store, areas[i], &names, err) < 0)
+            return -1;
+        for (size_t j = 0; j < names.count; j++) {
+            char owner[NP_POINT_ID_MAX];
+            uint64_t number;
+            *has |= is_ours(areas[i], names.list[j], owner, &number) && strcmp(owner, point_id) == 0;
+        }
+    }
+    return 0;
+}
+
 int np_set_remove_point_files(struct np_set *set, const char *point_id, struct np_error *err)
 {
     uint64_t number;

@@ -264,9 +264,19 @@ void np_watch_read(struct np_watch *watch, struct np_watch_news *news)
 
 bool np_watch_wait(struct np_watch *watch, unsigned long seen, unsigned seconds)
 {
+    return np_watch_wait_ms(watch, seen, seconds * 1000);
+}
+
+bool np_watch_wait_ms(struct np_watch *watch, unsigned long seen, unsigned milliseconds)
+{
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += seconds;
+    until.tv_sec += milliseconds / 1000;
+    until.tv_nsec += milliseconds % 1000 * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000L;
+    }
 
     pthread_mutex_lock(&lock);
     int failed = 0;

@@ -35,5 +35,6 @@ void np_watch_read(struct np_watch *watch, struct np_watch_news *news);
 
 /* Wait until more than `seen` events have come. False when `seconds` went by without one. */
 bool np_watch_wait(struct np_watch *watch, unsigned long seen, unsigned seconds);
+bool np_watch_wait_ms(struct np_watch *watch, unsigned long seen, unsigned milliseconds);
 
 #endif

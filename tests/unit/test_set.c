@@ -253,6 +253,7 @@ static void assert_next_id(struct np_set *set, const char *wanted)
 static void test_set__ids_are_never_used_again(void **state)
 {
     (void)state;
+    bool has;
     struct np_error err = NP_ERROR_INIT;
     {
         NP_OPEN(set, NP_SET_CREATE);
@@ -260,7 +261,11 @@ static void test_set__ids_are_never_used_again(void **state)
         commit_point(set, "0001", "", "");
         assert_next_id(set, "0002");
         write_stream(set, "0002", "vda", "half");
+        ok(np_set_has_point_files(set, "0002", &has, &err));
+        assert_true(has);
         ok(np_set_remove_point_files(set, "0002", &err));
+        ok(np_set_has_point_files(set, "0002", &has, &err));
+        assert_false(has);
     }
     {
         NP_OPEN(set, NP_SET_WRITE); /* after a failed run whose files are gone */
@@ -410,6 +415,29 @@ static void test_intent__comes_back_until_it_is_cleared(void **state)
     assert_false(found);
 }
 
+static void test_deferred__names_come_back_until_the_list_is_empty(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_CLEANUP(np_names_clear) struct np_names names = {0}, read = {0};
+    ok(np_names_add(&names, "nbdpull-a-0001-01234567", &err));
+    ok(np_names_add(&names, "nbdpull-a-0002-89abcdef", &err));
+    {
+        NP_OPEN(set, NP_SET_CREATE);
+        ok(np_set_deferred_read(set, &read, &err));
+        assert_int_equal(read.count, 0);
+        ok(np_set_deferred_write(set, &names, &err));
+    }
+    NP_OPEN(set, NP_SET_WRITE);
+    ok(np_set_deferred_read(set, &read, &err));
+    assert_int_equal(read.count, 2);
+    assert_string_equal(read.list[1], names.list[1]);
+    np_names_clear(&names);
+    ok(np_set_deferred_write(set, &names, &err));
+    assert_false(exists("deferred.json"));
+    ok(np_set_deferred_write(set, &names, &err));
+}
+
 /* ---- file systems that refuse ---- */
 
 /* A small file system below the fixture, in the test's own view of mounts. */
@@ -531,6 +559,7 @@ int main(void)
         TEST(test_set__damaged_record_protects_its_streams),
         TEST(test_config__comes_back_and_is_replaced),
         TEST(test_intent__comes_back_until_it_is_cleared),
+        TEST(test_deferred__names_come_back_until_the_list_is_empty),
         TEST(test_set__full_disk_fails_with_the_path_and_leaves_a_sound_set),
         TEST(test_set__locks_on_a_full_disk),
         TEST(test_set__reads_on_a_read_only_file_system),

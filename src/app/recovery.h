@@ -1,0 +1,30 @@
+/**
+ * @file recovery.h
+ * Putting right what a run has begun and not brought to its end: by its guardian when it was killed, else by
+ * the next run into the set.
+ */
+#ifndef NP_RECOVERY_H
+#define NP_RECOVERY_H
+
+#include "nbdpull/set.h"
+#include "nbdpull/virt.h"
+
+struct np_recovery {
+    const struct np_intent *intent; /**< what was begun; borrowed, as the others */
+    struct np_set *set;             /**< open for writing; NULL: the run had none */
+    struct np_domain *domain;       /**< NULL: libvirt has no domain of that UUID any more */
+    bool begun;                     /**< begin is known to have returned: nothing of it can be queued */
+};
+
+/**
+ * Take back all that the intent names, or, if its point was committed, only what would have come after the
+ * commit; say in one line what was there; clear the intent. A foreign job or checkpoint is not touched. A
+ * checkpoint that cannot go yet (the domain is off) is noted in the set, which loses it at the next
+ * np_recover. On -1 the intent stays.
+ */
+int np_put_right(const struct np_recovery *recovery, struct np_error *err);
+
+/** At the start of a run: put right what an earlier one left, and delete checkpoints that had to wait. */
+int np_recover(struct np_set *set, struct np_domain *domain, struct np_error *err);
+
+#endif

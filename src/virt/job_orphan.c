@@ -1,0 +1,81 @@
+/*
+ * A begin whose client died: libvirt goes on with it. It may wait for another job of the domain to end, and
+ * then starts a job that nobody reads.
+ */
+#include "domain.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/log.h"
+
+#include <libvirt/virterror.h>
+#include <string.h>
+
+#include "virt_error.h"
+#include "watch.h"
+
+/* libvirt lets a begin wait 30 s for the lock of the domain's jobs; the rest is for a slow machine. */
+#define QUEUE_MS 33000
+
+/*
+ * No event says that a job begins, so the state is asked for: often enough that its scratch stays small. An
+ * event (the other job's end) wakes at once.
+ */
+#define LOOK_MS 200
+
+enum seen {
+    NOTHING, /* no job: no begin waits behind it */
+    ANOTHER, /* a job that is not ours, or one that libvirt cannot tell about because it is being set up */
+    OURS,
+};
+
+static bool has_domain_job(struct np_domain *domain)
+{
+    int type = VIR_DOMAIN_JOB_NONE, count = 0;
+    virTypedParameterPtr params = NULL;
+    if (virDomainGetJobStats(domain->ptr, &type, &params, &count, 0) < 0)
+        return np_virt_error_code() == VIR_ERR_INTERNAL_ERROR;
+    virTypedParamsFree(params, count);
+    return type == VIR_DOMAIN_JOB_BOUNDED || type == VIR_DOMAIN_JOB_UNBOUNDED;
+}
+
+static int look(struct np_domain *domain, const char *socket, enum seen *seen, struct np_error *err)
+{
+    NP_AUTO_FREE char *running = NULL;
+    if (np_job_running_socket(domain, &running, err) < 0)
+        return -1;
+    if (running != NULL)
+        *seen = strcmp(running, socket) == 0 ? OURS : ANOTHER;
+    else
+        *seen = has_domain_job(domain) ? ANOTHER : NOTHING;
+    return 0;
+}
+
+static void end_watch(struct np_watch **watch)
+{
+    np_watch_end(*watch);
+}
+
+/* Nothing must be seen twice: the first look may fall between the other job's end and the start of ours. */
+int np_job_await_begin(struct np_domain *domain, const char *socket, struct np_error *err)
+{
+    NP_CLEANUP(end_watch) struct np_watch *watch = NULL;
+    if (np_watch_begin(domain->virt->link, domain->ptr, &watch, err) < 0)
+        return -1;
+    for (unsigned waited = 0, quiet = 0; waited < QUEUE_MS; waited += LOOK_MS) {
+        struct np_watch_news news;
+        enum seen seen;
+        np_watch_read(watch, &news);
+        if (look(domain, socket, &seen, err) < 0)
+            return -1;
+        quiet = seen == NOTHING ? quiet + 1 : 0;
+        if (seen == OURS || quiet == 2)
+            return 0;
+        if (seen == ANOTHER && waited == 0)
+            np_log_info(
+                "domain %s has another job, and a backup job of a run that was killed may wait for its "
+                "end: watching for it, at most %d s",
+                domain->name, QUEUE_MS / 1000);
+        np_watch_wait_ms(watch, news.count, LOOK_MS);
+    }
+    return 0;
+}
