@@ -189,6 +189,19 @@ static int read_samples(struct check *check, struct np_cancel *cancel, struct np
     return 0;
 }
 
+/*
+ * Where the walk did not look, the pull will: an index that is damaged there must be found now, while the
+ * disk can still be stored whole.
+ */
+static int walk_rest(struct check *check, struct np_cancel *cancel, struct np_error *err)
+{
+    struct np_chain_step *step = &check->parent.step;
+    for (int more; (more = np_chain_next(check->parent.base->chain, step, err)) != 0;)
+        if (more < 0 || np_cancel_check(cancel, err) < 0)
+            return -1;
+    return 0;
+}
+
 int np_backup_trust(const struct np_source *source, const struct np_geometry *geometry,
                     const struct np_base *base, uint64_t seed, struct np_cancel *cancel,
                     struct np_trust *trust, struct np_error *err)
@@ -211,5 +224,7 @@ int np_backup_trust(const struct np_source *source, const struct np_geometry *ge
         return -1;
     np_schedule_init(&check->schedule, source, check->reader, geometry, NP_SCOPE_DIRTY, NULL);
     np_parent_init(&check->parent, base, geometry);
-    return walk(check, cancel, err) < 0 ? -1 : read_samples(check, cancel, err);
+    if (walk(check, cancel, err) < 0 || walk_rest(check, cancel, err) < 0)
+        return -1;
+    return read_samples(check, cancel, err);
 }

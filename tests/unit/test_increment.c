@@ -6,6 +6,8 @@
 
 #include "memory.h"
 
+#include "stream_parts.h"
+
 #include "nbdpull/backup.h"
 #include "nbdpull/cleanup.h"
 #include "nbdpull/restore.h"
@@ -442,6 +444,36 @@ static void test_trust__half_a_granule_lost_by_shrinking_is_seen(void **state)
     }
 }
 
+/*
+ * What is dirty all over needs no look at the base to be believed, but the pull will walk the base's index:
+ * that it is damaged must come out while the disk can still be stored whole.
+ */
+static void test_trust__a_damaged_index_is_found_where_the_bitmap_needs_no_look(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct history *history = begin(16 * CHUNK);
+    guest_write(&history->guest, 8 * CHUNK, CHUNK, 0);
+    take(history, NP_SCOPE_ALL);
+    uint64_t leaf = np_stream_dir_disk(history->points[0].stream, 0)->root.place.pos;
+    guest_write(&history->guest, 0, 16 * CHUNK, 0);
+
+    struct np_stream *streams[POINTS];
+    uint16_t ids[POINTS];
+    struct np_chain *chain;
+    struct np_trust verdict;
+    struct memory_disk disk = guest_disk(&history->guest);
+    struct np_source source = memory_source(&disk);
+    struct np_geometry geometry = {disk.size, CHUNK, GRANULE};
+    open_chain(history, 0, streams, ids, &chain);
+    struct np_base base = base_of(history, chain);
+    history->points[0].file.bytes[leaf + NP_RECORD_HEADER_SIZE] ^= 1;
+    fails(NP_DAMAGED, np_backup_trust(&source, &geometry, &base, 1, NULL, &verdict, &err));
+    assert_int_equal(disk.open_readers, 0);
+    np_chain_close(chain);
+    clear(history);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -454,6 +486,7 @@ int main(void)
         cmocka_unit_test(test_trust__clean_data_over_zero_is_a_proof),
         cmocka_unit_test(test_trust__an_image_that_was_swapped_is_seen_by_the_sample),
         cmocka_unit_test(test_trust__half_a_granule_lost_by_shrinking_is_seen),
+        cmocka_unit_test(test_trust__a_damaged_index_is_found_where_the_bitmap_needs_no_look),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
