@@ -180,6 +180,10 @@ static int check_point(const struct np_stream *stream, const struct np_point *po
         return np_fail(err, NP_DAMAGED,
                        "%s: not a stream of point %s, whose record names it: their UUIDs differ",
                        np_stream_name(stream), point->id);
+    if (strcmp(meta->created, point->time) != 0) /* --until goes by it */
+        return np_fail(err, NP_DAMAGED,
+                       "%s: not a stream of point %s, whose record names it: it was begun at %s, not at %s",
+                       np_stream_name(stream), point->id, meta->created, point->time);
     for (size_t i = 0; i < meta->point_disk_count; i++) {
         const struct np_meta_point_disk *listed = &meta->point_disks[i];
         const struct np_point_disk *disk = np_point_disk_of(point, listed->target);

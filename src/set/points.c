@@ -141,7 +141,7 @@ static int fail_unknown(const struct np_points *points, const char *until, struc
                    until, points->count, newest, points->count > shown ? ", ..." : "");
 }
 
-/* Times in records are checked when they are read. */
+/* Times that find_by_time has been through are good. */
 static time_t time_of(const struct np_point *point)
 {
     time_t seconds = 0;
@@ -165,6 +165,14 @@ static void warn_of_clock(const struct np_points *points)
 static int find_by_time(const struct np_points *points, const char *until, time_t seconds,
                         const struct np_point **point, struct np_error *err)
 {
+    time_t ignored;
+    for (size_t i = 0; i < points->count; i++)
+        if (!np_until_parse(points->list[i].time, &ignored))
+            return np_fail(
+                err, NP_DAMAGED,
+                "the record of point %s has no readable time, so that none can be found by time; name "
+                "a point by its id",
+                points->list[i].id);
     warn_of_clock(points);
     for (size_t i = points->count; i > 0; i--) {
         *point = &points->list[i - 1];

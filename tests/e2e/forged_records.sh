@@ -42,6 +42,9 @@ refused "a record with another digest" '0002.vda.nbp: not the stream' "${restore
 # An increment would start from that checkpoint, whose bitmap knows of fewer writes.
 edit 0002 '.disks[0].checkpoint = "nbdpull-000000000000-0009-00000000"'
 refused "a record with another checkpoint" '0002.vda.nbp: not the stream' "${restore[@]}"
+# --until would take it for an older point than it is.
+edit 0002 '.time = "2020-01-01T00:00:00Z"'
+refused "a record with another time" '0002.vda.nbp: not a stream of point 0002.*2020' "${restore[@]}" --until '2021-01-01 00:00'
 
 # Streams that changed places, with sizes that fit: the map of another instant is no map either.
 fresh

@@ -83,6 +83,21 @@ static void test_until__the_newest_point_not_after_it(void **state)
     fails(NP_FAILED, np_points_find(&points, "yesterday", &point, &err));
 }
 
+/* A record has no checksum: whether a point whose time cannot be read is the one, nobody can tell. */
+static void test_until__a_time_that_cannot_be_read_is_damage(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct np_point list[] = {{.id = "0001", .time = "2026-11-18T03:00:00Z"}, {.id = "0002", .time = "2O26"}};
+    const struct np_points points = {list, 2};
+    const struct np_point *point;
+    fails(NP_DAMAGED, np_points_find(&points, "2026-11-18 11:00Z", &point, &err));
+    assert_non_null(strstr(err.message, "0002"));
+    ok(np_points_find(&points, "1", &point, &err));
+    ok(np_points_find(&points, "latest", &point, &err));
+    assert_string_equal(point->id, "0002");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -90,6 +105,7 @@ int main(void)
         cmocka_unit_test(test_until__without_a_zone_it_is_local),
         cmocka_unit_test(test_until__what_is_no_time),
         cmocka_unit_test(test_until__the_newest_point_not_after_it),
+        cmocka_unit_test(test_until__a_time_that_cannot_be_read_is_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
