@@ -6,7 +6,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#define DESCRIPTORS 65536
 
 static void print_help(void)
 {
@@ -33,6 +36,20 @@ static int hold_standard_descriptors(struct np_error *err)
                                  "descriptor %d is closed, and /dev/null cannot be opened", fd);
     }
     return 0;
+}
+
+/*
+ * Each stream of a chain is a descriptor, for all disks at once in a backup: more than the 1024 that a
+ * process is given at first, once a chain is long. What is used is what is opened; but libvirt 9.0's embedded
+ * driver goes through all that might be whenever it starts a process, so there is a limit.
+ */
+static void allow_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS)
+        return;
+    limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
+    setrlimit(RLIMIT_NOFILE, &limit); /* if not, opening one too many will say so */
 }
 
 static void note_command_line(struct np_context *context, int argc, char **argv)
@@ -75,6 +92,7 @@ int main(int argc, char **argv)
     np_cancel_init(&cancel);
     struct np_context context = {.cancel = &cancel};
     note_command_line(&context, argc, argv);
+    allow_descriptors();
 
     int status = 0;
     if (hold_standard_descriptors(&err) < 0 || run(&context, argc, argv, &err) < 0) {
