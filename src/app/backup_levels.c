@@ -278,19 +278,15 @@ enum np_scope np_run_scope(const struct np_run_disk *disk)
     return scopes[disk->mode];
 }
 
-static uint64_t seed_of(const struct np_point *point)
-{
-    return np_get_le64(point->uuid.bytes) ^ np_get_le64(point->uuid.bytes + 8);
-}
-
 static int check_bitmap(struct np_run *run, struct np_run_disk *disk, struct np_error *err)
 {
     struct np_base base;
     struct np_trust trust;
     const struct np_geometry geometry = np_run_geometry(disk);
-    if (np_run_begin_base(disk, &base, err) < 0 ||
-        np_backup_trust(&disk->source, &geometry, &base, seed_of(disk->parent), run->request->cancel, &trust,
-                        err) < 0)
+    struct np_uuid random; /* new for each run: what one sample has missed, the next may see */
+    if (np_uuid_random(&random, err) < 0 || np_run_begin_base(disk, &base, err) < 0 ||
+        np_backup_trust(&disk->source, &geometry, &base, np_get_le64(random.bytes), run->request->cancel,
+                        &trust, err) < 0)
         return -1;
     if (!trust.believed) {
         np_log_warning(
