@@ -87,7 +87,7 @@ struct np_trust {
 /**
  * Look for a proof that the dirty bitmap is wrong, before anything is written: clean granules that were zero
  * in the base and are allocated now must still be zero; and a bounded sample of clean granules with data (the
- * first, the last and up to 64 between, chosen by seed) must have the base's hashes. Finding none is a
+ * first, the last 2 MiB and up to 64 between, chosen by seed) must have the base's hashes. Finding none is a
  * probability, not a proof: a write from outside into a granule that was not looked at stays unseen.
  * @param source opened with its dirty bitmap
  * @param base   its chain is at its start, and at its end afterwards

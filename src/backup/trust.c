@@ -2,7 +2,7 @@
  * Whether a dirty bitmap may be believed: looks for proofs of the contrary before anything is written.
  *
  * One walk over the base's index beside the extents. It reads clean granules that were zero and are allocated
- * now at once, and keeps a fixed number of clean granules with data as a sample, which it reads at the end.
+ * now at once, and keeps a bounded number of clean granules with data as a sample, which it reads at the end.
  */
 #include "nbdpull/backup.h"
 
@@ -16,6 +16,14 @@
 #include <string.h>
 
 #define SAMPLE 64
+
+/*
+ * The last clean granules with data are all compared, as many as lie in the largest cluster of qcow2. A disk
+ * that was shrunk and grown again lost its bits behind the cut, but keeps the rest of the cluster that was
+ * cut: content of any age, called clean. Behind that cluster all is zero or dirty, so it is the last one with
+ * clean data.
+ */
+#define TAIL_BYTES ((uint64_t)2 << 20)
 
 struct sample {
     uint64_t offset;
@@ -32,7 +40,9 @@ struct check {
     struct np_parent parent;
     struct np_trust *trust;
 
-    struct sample first, last, samples[SAMPLE];
+    struct sample first, samples[SAMPLE];
+    struct sample *tail; /* a ring: the last so many */
+    size_t tail_count;
     uint64_t seen; /* clean granules with data so far */
     uint64_t random;
     uint8_t *buffer;           /* one granule */
@@ -45,6 +55,7 @@ static void check_clear(struct check **pointer)
     if (check == NULL)
         return;
     check->source->ops->reader_close(check->reader);
+    free(check->tail);
     free(check->buffer);
     free(check->hashes);
     free(check);
@@ -64,7 +75,7 @@ static void offer(struct check *check, const struct sample *sample)
 {
     if (check->seen == 0)
         check->first = *sample;
-    check->last = *sample;
+    check->tail[check->seen % check->tail_count] = *sample;
     uint64_t slot = check->seen < SAMPLE ? check->seen : next_random(check) % (check->seen + 1);
     if (slot < SAMPLE)
         check->samples[slot] = *sample;
@@ -181,8 +192,11 @@ static int read_samples(struct check *check, struct np_cancel *cancel, struct np
 {
     if (check->seen == 0)
         return 0;
-    if (check_sample(check, &check->first, err) < 0 || check_sample(check, &check->last, err) < 0)
+    if (check_sample(check, &check->first, err) < 0)
         return -1;
+    for (size_t i = 0; i < check->tail_count && i < check->seen; i++)
+        if (np_cancel_check(cancel, err) < 0 || check_sample(check, &check->tail[i], err) < 0)
+            return -1;
     for (size_t i = 0; i < SAMPLE && i < check->seen; i++)
         if (np_cancel_check(cancel, err) < 0 || check_sample(check, &check->samples[i], err) < 0)
             return -1;
@@ -216,9 +230,11 @@ int np_backup_trust(const struct np_source *source, const struct np_geometry *ge
     check->base_geometry.size = base->size;
     check->trust = trust;
     check->random = seed | 1;
+    check->tail_count = (size_t)np_max_u64(1, TAIL_BYTES / geometry->granule);
+    check->tail = calloc(check->tail_count, sizeof(*check->tail));
     check->buffer = malloc(geometry->granule);
     check->hashes = calloc(geometry->chunk / geometry->granule, sizeof(*check->hashes));
-    if (check->buffer == NULL || check->hashes == NULL)
+    if (check->tail == NULL || check->buffer == NULL || check->hashes == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot check the bitmap");
     if (source->ops->reader_open(source->ctx, &check->reader, err) < 0)
         return -1;
