@@ -218,7 +218,8 @@ int np_checkpoint_probe(struct np_domain *domain, const char *name, const char *
                         struct np_checkpoint_state *state, struct np_error *err);
 
 /**
- * Tell libvirt again of a checkpoint that it has lost; the bitmaps must be in the images.
+ * Tell libvirt again of a checkpoint that it has lost. The bitmap of one disk at least must be usable;
+ * np_checkpoint_probe tells of which. With none, the checkpoint and what is left of its bitmaps are removed.
  * @param saved_xml as np_checkpoint_xml gave it; hostile
  * @param name      what it must be named
  */
