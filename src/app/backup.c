@@ -165,8 +165,8 @@ int np_app_backup(const struct np_backup_request *request, struct np_backup_resu
     if (np_run_open_domain(&run, err) < 0 || np_run_select(&run, err) < 0 || open_set(&run, err) < 0)
         return -1;
     if (np_job_check_free(run.domain, err) < 0 || np_run_choose_levels(&run, err) < 0 ||
-        np_run_check_threshold(&run, err) < 0 || np_run_identify(&run, err) < 0 ||
-        begin_to_commit(&run, err) < 0) {
+        np_run_check_threshold(&run, err) < 0 || np_run_note_removed(&run, err) < 0 ||
+        np_run_identify(&run, err) < 0 || begin_to_commit(&run, err) < 0) {
         np_run_undo(&run);
         result->point[0] = result->checkpoint[0] = '\0';
         return -1;

@@ -54,13 +54,20 @@ static void make_full(struct np_run *run, struct np_run_disk *disk)
 
 /* ---- before the job ---- */
 
+/* May others build on this disk's part of the point? A diff never becomes a parent, nor does what it stored
+ * in full because its base lacked the disk. */
+static bool is_chain_part(const struct np_point *point, const struct np_point_disk *disk)
+{
+    return is_chain_level(point->level) && is_chain_level(disk->level);
+}
+
 /* The newest committed full or inc that contains the disk. */
 static const struct np_point *newest_parent(const struct np_points *points, const char *target,
                                             bool only_full)
 {
     for (size_t i = points->count; i > 0; i--) {
         const struct np_point_disk *disk = np_point_disk_of(&points->list[i - 1], target);
-        if (disk != NULL && disk->stored && is_chain_level(disk->level) &&
+        if (disk != NULL && disk->stored && is_chain_part(&points->list[i - 1], disk) &&
             (!only_full || strcmp(disk->level, "full") == 0))
             return &points->list[i - 1];
     }
@@ -80,9 +87,9 @@ static int asked_parent(const struct np_run *run, const char *target, const stru
     const struct np_point_disk *disk = np_point_disk_of(*parent, target);
     if (disk == NULL || !disk->stored)
         *parent = NULL; /* the point does not hold this disk: a full for it */
-    else if (!is_chain_level(disk->level))
+    else if (!is_chain_part(*parent, disk))
         return np_fail(err, NP_FAILED, "point %s is a %s of disk %s and keeps no checkpoint to start from",
-                       (*parent)->id, disk->level, target);
+                       (*parent)->id, (*parent)->level, target);
     return 0;
 }
 
@@ -236,10 +243,11 @@ int np_run_choose_levels(struct np_run *run, struct np_error *err)
                        "copy can be estimated",
                        asked);
     if (!chain)
-        return np_fail(err, NP_FAILED,
-                       "%s: level %s needs a full to build on, and the set has none; use -l full or "
-                       "-l auto first",
-                       run->request->set, asked);
+        return np_fail(
+            err, NP_FAILED,
+            "%s: level %s needs a full to build on, and the set has none of these disks; use -l full or "
+            "-l auto first",
+            run->request->set, asked);
     for (size_t i = 0; i < run->disk_count; i++)
         if (choose_for_disk(run, &run->disks[i], err) < 0)
             return -1;

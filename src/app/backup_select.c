@@ -111,3 +111,61 @@ int np_run_select(struct np_run *run, struct np_error *err)
         return np_fail(err, NP_FAILED, "domain '%s' has no disk to back up", np_domain_name(run->domain));
     return 0;
 }
+
+/* ---- disks that the domain has no longer ---- */
+
+static bool is_listed(const struct np_backup_result *result, const char *target)
+{
+    for (size_t i = 0; i < result->disk_count; i++)
+        if (strcmp(result->disks[i].target, target) == 0)
+            return true;
+    return false;
+}
+
+/* The newest point that holds the disk; NULL: none does. */
+static const struct np_point *newest_with(const struct np_points *points, const char *target)
+{
+    for (size_t i = points->count; i > 0; i--) {
+        const struct np_point_disk *disk = np_point_disk_of(&points->list[i - 1], target);
+        if (disk != NULL && disk->stored)
+            return &points->list[i - 1];
+    }
+    return NULL;
+}
+
+/* Room for more at the end; what points into the list follows it. */
+static int make_room(struct np_run *run, size_t more, struct np_error *err)
+{
+    struct np_backup_result *result = run->result;
+    struct np_backup_disk *disks = calloc(result->disk_count + more + 1, sizeof(*disks));
+    if (disks == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot list the disks");
+    memcpy(disks, result->disks, result->disk_count * sizeof(*disks));
+    for (size_t i = 0; i < run->disk_count; i++)
+        run->disks[i].result = disks + (run->disks[i].result - result->disks);
+    free(result->disks);
+    result->disks = disks;
+    return 0;
+}
+
+int np_run_note_removed(struct np_run *run, struct np_error *err)
+{
+    struct np_backup_result *result = run->result;
+    if (run->points.count == 0)
+        return 0;
+    const struct np_point *newest = &run->points.list[run->points.count - 1];
+    if (make_room(run, newest->disk_count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < newest->disk_count; i++) {
+        const struct np_point_disk *disk = &newest->disks[i];
+        const struct np_point *holder = newest_with(&run->points, disk->target);
+        if (is_listed(result, disk->target) || holder == NULL)
+            continue;
+        struct np_backup_disk *noted = &result->disks[result->disk_count++];
+        *noted = (struct np_backup_disk){.virtual_size = disk->virtual_size};
+        snprintf(noted->target, sizeof(noted->target), "%s", disk->target);
+        snprintf(noted->why, sizeof(noted->why),
+                 "the domain has it no longer; point %s is the newest with it", holder->id);
+    }
+    return 0;
+}

@@ -110,7 +110,13 @@ static void print_named(const char *name, const char *columns)
         printf("        %s\n        %*s %s\n", name, DISK_COLUMN, "", columns);
 }
 
-static void print_disk(const struct np_point_disk *disk)
+/* What is not what the point's level promises has its reason beside it. */
+static bool needs_reason(const struct np_point *point, const struct np_point_disk *disk)
+{
+    return disk->why[0] != '\0' && (strcmp(disk->level, point->level) != 0 || strcmp(disk->how, "scan") == 0);
+}
+
+static void print_disk(const struct np_point *point, const struct np_point_disk *disk)
 {
     char size[NP_SIZE_TEXT], data[NP_SIZE_TEXT], zero[NP_SIZE_TEXT], stored[NP_SIZE_TEXT], ratio[16] = "-";
     char why[NP_WHY_MAX], parent[NP_POINT_ID_MAX], level[NP_LEVEL_MAX], how[NP_HOW_MAX], columns[200];
@@ -127,6 +133,8 @@ static void print_disk(const struct np_point_disk *disk)
              parent, np_output_size(disk->virtual_size, size), np_output_size(disk->data_bytes, data),
              np_output_size(disk->zero_bytes, zero), np_output_size(disk->stored_bytes, stored), ratio);
     print_named(disk->target, columns);
+    if (needs_reason(point, disk))
+        printf("        %*s %.80s\n", DISK_COLUMN, "", np_output_text(disk->why, why, sizeof(why)));
 }
 
 static void print_point(const struct np_point *point)
@@ -140,7 +148,7 @@ static void print_point(const struct np_point *point)
     if (!fits)
         printf("    %s\n", checkpoint);
     for (size_t i = 0; i < point->disk_count; i++)
-        print_disk(&point->disks[i]);
+        print_disk(point, &point->disks[i]);
 }
 
 static void print_points(const struct np_dump_result *result)
