@@ -334,25 +334,29 @@ lab_disk_xml()
 # lab_domain_xml NAME SPEC...: the specs are those of lab_domain.
 lab_domain_xml()
 {
-    local name=$1 spec target kind argument options firmware='' machine=q35
+    local name=$1 spec target kind argument options firmware='' machine=q35 memory=32
     shift
     for spec in "$@"; do
-        case $spec in
-        nvram:*)
-            IFS=: read -r _ kind argument _ <<<"$spec"
-            firmware="<loader readonly='yes' type='pflash'>$kind</loader><nvram>$argument</nvram>"
+        IFS=: read -r target kind argument _ <<<"$spec"
+        case $target in
+        nvram) firmware="<loader readonly='yes' type='pflash'>$kind</loader><nvram>$argument</nvram>" ;;
+        boot)
+            firmware="<kernel>$kind</kernel><initrd>$argument</initrd><cmdline>console=ttyS0 quiet</cmdline>"
+            memory=256
             ;;
         hd* | fd*) machine=pc ;;
         esac
     done
-    echo "<domain type='qemu'><name>$name</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>
+    echo "<domain type='qemu'><name>$name</name><memory unit='MiB'>$memory</memory><vcpu>1</vcpu>
       <os><type arch='x86_64' machine='$machine'>hvm</type>$firmware</os><features><acpi/></features><cpu mode='maximum'/>
       <devices><controller type='usb' model='none'/><memballoon model='none'/>"
     for spec in "$@"; do
         IFS=: read -r target kind argument options <<<"$spec"
-        if [ "$target" != nvram ]; then
-            lab_disk_xml "$name" "$target" "$kind" "$argument" "$options"
-        fi
+        case $target in
+        nvram | boot) ;;
+        device) cat "$kind" ;;
+        *) lab_disk_xml "$name" "$target" "$kind" "$argument" "$options" ;;
+        esac
     done
     echo "</devices></domain>"
 }
@@ -362,6 +366,8 @@ lab_domain_xml()
 #   TARGET:cdrom[:PATH]  TARGET:floppy[:PATH]   empty without a path
 #   TARGET:xml:PATH                a <disk> element from a file
 #   nvram:CODE:VARS                firmware in flash
+#   boot:KERNEL:INITRD             an operating system (guest.sh has one)
+#   device:PATH                    elements of <devices> from a file
 lab_domain()
 {
     local start="start --paused" name spec target kind
