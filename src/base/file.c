@@ -99,13 +99,13 @@ static int write_temporary(int dir, const char *path, char temporary[NAME_MAX + 
     NP_AUTO_FD int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create", path);
-    if (fchmod(fd, 0600) < 0)
-        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot set its mode", path);
-    if (np_file_write(fd, path, bytes, size, err) < 0 || np_file_sync(fd, path, err) < 0) {
-        unlinkat(dir, temporary, 0);
-        return -1;
-    }
-    return 0;
+    bool given = fchmod(fd, 0600) == 0;
+    if (!given)
+        np_fail_errno(err, NP_FAILED, errno, "%s: cannot set its mode", path);
+    if (given && np_file_write(fd, path, bytes, size, err) == 0 && np_file_sync(fd, path, err) == 0)
+        return 0;
+    unlinkat(dir, temporary, 0);
+    return -1;
 }
 
 int np_file_replace(int dir, const char *path, const char *name, const void *bytes, size_t size,
