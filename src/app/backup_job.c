@@ -131,6 +131,22 @@ static bool drop_checkpoint(struct np_run *run, bool *clean)
     return false;
 }
 
+/*
+ * A record that could neither be made durable nor be taken back: the point may stand, so it keeps its
+ * checkpoint. The intent stays too, and the next run sees what became of it.
+ */
+static bool may_stand(const struct np_run *run)
+{
+    struct np_error err = NP_ERROR_INIT;
+    const struct np_point *point;
+    NP_CLEANUP(np_points_clear) struct np_points points = {0};
+    if (run->set == NULL)
+        return false;
+    if (np_set_points(run->set, &points, &err) < 0)
+        return true;
+    return points.count > 0 && np_points_find(&points, run->result->point, &point, &err) == 0;
+}
+
 /* @param deferred out; the checkpoint is left for the next run */
 static bool undo_job(struct np_run *run, bool *deferred)
 {
@@ -142,7 +158,7 @@ static bool undo_job(struct np_run *run, bool *deferred)
         warn("the backup job could not be ended", np_job_end(run->job, &err), &err, &clean);
     else if (run->begin_tried) /* it has undone itself, unless libvirt went away: then the intent must stay */
         warn("the backup job may run", np_job_end_by_socket(run->domain, run->socket, &err), &err, &clean);
-    if (run->job != NULL && run->result->checkpoint[0] != '\0')
+    if (run->job != NULL && run->result->checkpoint[0] != '\0' && !may_stand(run))
         *deferred = drop_checkpoint(run, &clean);
     if (run->workdir_made)
         warn("socket and scratch could not be removed", np_workdir_remove(run->workdir, &err), &err, &clean);
