@@ -1,0 +1,11 @@
+#!/bin/bash
+# Each step fails once, or did what it should and says that it failed, or fails with all that come after it.
+# labs: system embed
+. "$(dirname "$0")/faults.sh"
+fault_start
+fault_each inc "files virt nbd reads" "fail lost" 8
+fault_each inc "files" "gone-full" 3
+fault_each inc "virt" "gone" 3
+fault_each full "files virt nbd" "fail" 3
+fault_each new "files virt nbd reads" "fail lost" 3
+fault_end

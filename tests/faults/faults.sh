@@ -1,0 +1,315 @@
+# Runs that are ended at one of their steps, and what must be true afterwards. Sourced by each test, never run.
+#
+#   . "$(dirname "$0")/faults.sh"
+#   fault_start
+#   fault_each inc "files virt nbd" "kill"     rounds over the steps of an increment, or over some of them
+#
+# A round: the guest writes; a backup is ended at the step, where the guest writes again; then the set is readable,
+# has the point whole or not at all, its newest point restores exactly; what the way of ending promises is so; the
+# next backup works, goes on by bitmap, restores exactly, and nothing of the ended run is left.
+#
+#   NBDPULL_FAULTS=some|all     some steps, chosen by the seed, or every one
+#   NBDPULL_FAULTS_SEED=N       take that choice again; the test prints it
+#   NBDPULL_FAULTS_STEP=NAME:N  this step only
+# shellcheck shell=bash
+# shellcheck source=../e2e/lab.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../e2e/lab.sh"
+
+FAULT_TARGETS=(vda vdb)
+FAULT_ROUNDS=0 FAULT_FAILED=()
+declare -A FAULT_DEVICE FAULT_STEPS
+
+fault_start()
+{
+    lab_start
+    : "${NBDPULL_STOP_AT:?is the library that stops the program}"
+    grep -q -a -F -e __asan_init -e __tsan_init "$NBDPULL" && lab_skip "a sanitiser must be loaded first"
+    RANDOM=${NBDPULL_FAULTS_SEED:=$((SRANDOM % 32768))}
+    lab_note "NBDPULL_FAULTS_SEED=$NBDPULL_FAULTS_SEED"
+    FAULT_SET=$LAB_DIR/set
+    lab_domain "$LAB_NAME" vda:qcow2:5M vdb:raw:3000320
+    local target
+    for target in "${FAULT_TARGETS[@]}"; do
+        FAULT_DEVICE[$target]=$(lab_device "$LAB_NAME" "$target")
+    done
+    fault_guest_writes
+    np_backup "$LAB_NAME" -l full -o "$FAULT_SET"
+    fault_guest_writes
+    np_backup "$LAB_NAME" -l inc -o "$FAULT_SET"
+    fault_truth last
+}
+
+# ---- the guest ----
+
+# fault_io TARGET COMMAND: a command of virsh.
+fault_io()
+{
+    echo "qemu-monitor-command $LAB_NAME --hmp 'qemu-io -d ${FAULT_DEVICE[$1]} \"$2\"';"
+}
+
+# A few writes of other bytes in other places, zeroes and discards among them. One command of virsh.
+fault_writes()
+{
+    local pattern=$((RANDOM % 254 + 1)) k=$((RANDOM % 70))
+    echo "$(fault_io vda "write -P $pattern $((k * 64))k 100k")$(fault_io vda "discard $((k * 30))k 64k")$(
+        fault_io vda "write -z $((k * 50 + 7))k 70k")$(fault_io vdb "write -P $pattern $((k * 40))k 5k")$(
+        fault_io vda flush)$(fault_io vdb flush)"
+}
+
+fault_guest_writes()
+{
+    local said
+    said=$(lab_virsh "$(fault_writes)" | tr -d '\r\n')
+    [ -z "$said" ] || lab_fail "the guest cannot write: $said"
+}
+
+# fault_truth WHICH: what the guest sees now.
+fault_truth()
+{
+    local target
+    for target in "${FAULT_TARGETS[@]}"; do
+        lab_truth "$LAB_NAME" "$target" "$LAB_DIR/tmp/$1.$target"
+    done
+}
+
+# ---- steps ----
+
+fault_level()
+{
+    case $1 in
+    new) echo auto ;;
+    *) echo "$1" ;;
+    esac
+}
+
+# fault_run LEVEL [VARIABLE=VALUE]...: its exit status is in FAULT_STATUS.
+fault_run()
+{
+    local level
+    level=$(fault_level "$1")
+    shift
+    NP_ERR=$LAB_DIR/tmp/fault.err
+    FAULT_STATUS=0
+    # The group's standard error: the shell says there that it was killed.
+    { env --default-signal=INT "$@" LD_PRELOAD="$NBDPULL_STOP_AT" "$NBDPULL" backup -c "$LAB_URI" -d "$LAB_NAME" \
+        -l "$level" -o "$FAULT_SET" -w 1 >"$LAB_DIR/tmp/fault.out" 2>"$NP_ERR" </dev/null ||
+        FAULT_STATUS=$?; } 2>/dev/null
+}
+
+# fault_fresh LEVEL: for "new" there is no set, else a chain that is not long.
+fault_fresh()
+{
+    if [ "$1" = new ]; then
+        rm -rf "$FAULT_SET"
+        np 0 checkpoints -c "$LAB_URI" -d "$LAB_NAME" --remove
+    elif [ $((FAULT_ROUNDS % 10)) -eq 0 ] || [ ! -e "$FAULT_SET" ]; then
+        np_backup "$LAB_NAME" -l full -o "$FAULT_SET"
+        fault_truth last
+    fi
+}
+
+# fault_count LEVEL: the steps of an undisturbed run, each with its group, in FAULT_STEPS.
+fault_count()
+{
+    [ -z "${FAULT_STEPS[$1]:-}" ] || return 0
+    fault_fresh "$1"
+    fault_guest_writes
+    rm -f "$LAB_DIR/tmp/steps"
+    fault_run "$1" STOP_LOG="$LAB_DIR/tmp/steps"
+    [ $FAULT_STATUS -eq 0 ] || lab_fail "an undisturbed run: $(cat "$NP_ERR")"
+    fault_truth last
+    FAULT_STEPS[$1]=$(cat "$LAB_DIR/tmp/steps")
+    lab_note "level $1: $(wc -l <"$LAB_DIR/tmp/steps") steps"
+}
+
+# fault_each LEVEL "GROUP..." "HOW..." [SOME]: a round for each step and way; of a level, or of "new" (auto into a new
+# set). In the short run SOME of them.
+fault_each()
+{
+    local level=$1 groups=$2 hows=$3 some=${4:-8} group step how chosen=()
+    fault_count "$level"
+    while read -r group step; do
+        if [[ " $groups " == *" $group "* ]] && [ "${NBDPULL_FAULTS_STEP:-$step}" = "$step" ]; then
+            for how in $hows; do
+                chosen+=("$step $how")
+            done
+        fi
+    done <<<"${FAULT_STEPS[$level]}"
+    local total=${#chosen[@]} i done=0 begun
+    for ((i = 0; i < total; i++)); do
+        # Of what is left, with equal chances.
+        if [ "${NBDPULL_FAULTS:-some}" = all ] || [ $((RANDOM % (total - i))) -lt $((some - done)) ]; then
+            read -r step how <<<"${chosen[$i]}"
+            begun=$SECONDS
+            fault_round_apart "$level" "$step" "$how"
+            [ $((SECONDS - begun)) -lt 15 ] || lab_note "$((SECONDS - begun)) s: level $level, $step, $how"
+            done=$((done + 1))
+        fi
+    done
+    lab_note "level $level, $hows: $done of $total"
+}
+
+# ---- a round ----
+
+fault_fail()
+{
+    lab_note "replay: NBDPULL_FAULTS_SEED=$NBDPULL_FAULTS_SEED NBDPULL_FAULTS_STEP=$FAULT_STEP ($FAULT_HOW)"
+    lab_note "status $FAULT_STATUS: $(cat "$LAB_DIR/tmp/fault.err" 2>/dev/null)"
+    lab_fail "$FAULT_WHAT: $*"
+}
+
+# fault_points: the ids, none where there is no set.
+fault_points()
+{
+    echo '{"points": []}' >"$LAB_DIR/tmp/dump"
+    [ -e "$FAULT_SET/set.json" ] || return 0
+    "$NBDPULL" dump -i "$FAULT_SET" --json >"$LAB_DIR/tmp/dump" || fault_fail "the set cannot be read"
+    jq -r '.points[].id' "$LAB_DIR/tmp/dump"
+}
+
+# fault_restores WHICH: the newest point is what the guest saw then.
+fault_restores()
+{
+    local target
+    rm -rf "$LAB_DIR/out"
+    "$NBDPULL" restore -i "$FAULT_SET" -o "$LAB_DIR/out" --format raw -q 2>"$LAB_DIR/tmp/restore.err" </dev/null ||
+        fault_fail "restore: $(cat "$LAB_DIR/tmp/restore.err")"
+    for target in "${FAULT_TARGETS[@]}"; do
+        cmp "$LAB_DIR/out/$target.raw" "$LAB_DIR/tmp/$1.$target" || fault_fail "$target is not as it was"
+    done
+}
+
+# fault_nothing_left: no job, no checkpoint but those that the rule keeps, no file that no point has.
+fault_nothing_left()
+{
+    local left kept
+    lab_virsh "backup-dumpxml $LAB_NAME; checkpoint-list --name $LAB_NAME" 2>/dev/null |
+        grep . | sort >"$LAB_DIR/tmp/virsh"
+    kept=$(jq -r '[.points[] | select(.checkpoint != null)] as $all | ($all[-1:] + [$all[] |
+        select(.level == "full" or (.disks[0].level == "full"))][-1:])[].checkpoint' "$LAB_DIR/tmp/dump" | sort -u)
+    [ "$(cat "$LAB_DIR/tmp/virsh")" = "$kept" ] ||
+        fault_fail "$1: jobs and checkpoints $(cat "$LAB_DIR/tmp/virsh"), not $kept"
+    left=$(find /var/tmp "$LAB_DIR/tmp" -maxdepth 1 -name 'nbdpull-*')
+    if [ "$(jq '.points | length' "$LAB_DIR/tmp/dump")" -eq 0 ]; then
+        [ ! -e "$FAULT_SET" ] || fault_fail "$1: left $(find "$FAULT_SET")"
+        return 0
+    fi
+    left+=$(find "$FAULT_SET" -name '.*' -o -name intent.json)
+    left+=$(find "$FAULT_SET/streams" "$FAULT_SET/config" -mindepth 1 -maxdepth 1 -printf '%f\n' | cut -d. -f1 |
+        sort -u | grep -v -x -F -f <(jq -r '.points[].id' "$LAB_DIR/tmp/dump"))
+    [ -z "$left" ] || fault_fail "$1: left $left"
+}
+
+# Is the status one that this way of ending may have? A point must be there if and only if it is 0.
+fault_check_status()
+{
+    local committed=$1
+    case $FAULT_HOW in
+    kill* | all*) [[ $FAULT_STATUS == 137 || $FAULT_STATUS$committed == 0yes ]] ;;
+    term*) [[ $FAULT_STATUS$committed =~ ^(143no|0yes)$ ]] ;;
+    int*) [[ $FAULT_STATUS$committed =~ ^(130no|0yes)$ ]] ;;
+    hup*) [[ $FAULT_STATUS$committed =~ ^(129no|0yes)$ ]] ;;
+    # Where the record cannot be taken back either, it may stand.
+    gone*) [[ $FAULT_STATUS$committed =~ ^([14578]no|1yes|0yes)$ ]] ;;
+    *) [[ $FAULT_STATUS$committed =~ ^([14578]no|0yes)$ ]] ;;
+    esac || fault_fail "exit status $FAULT_STATUS, point committed: $committed"
+}
+
+# What the way of ending promises before another run comes.
+fault_check_at_once()
+{
+    case $FAULT_HOW in
+    kill*) ;;
+    term* | int* | hup*) fault_nothing_left "after the signal" ;;
+    *)
+        # What it says it could not do, the next run does.
+        if ! grep -q 'warning: ' "$NP_ERR"; then
+            fault_nothing_left "after the error"
+        fi
+        ;;
+    esac
+}
+
+# fault_ended LEVEL: the run that is ended, while the guest writes.
+fault_ended()
+{
+    local settings=(STOP_AT="$FAULT_STEP" STOP_HOW="${FAULT_HOW%-*}" STOP_BEGUN="$LAB_DIR/tmp/begun")
+    case $FAULT_HOW in
+    *-after) settings+=(STOP_WHEN=after) ;;
+    *-full) settings+=(STOP_ERRNO=28) ;;
+    esac
+    rm -f "$LAB_DIR/tmp/begun"
+    if [ "$LAB_KIND" != embed ]; then
+        printf 'virsh -q -c %s "%s" >/dev/null' "$LAB_URI" "$(fault_writes | sed 's/"/\\"/g')" >"$LAB_DIR/tmp/during"
+        settings+=(STOP_RUN="sh $LAB_DIR/tmp/during")
+    fi
+    fault_run "$1" "${settings[@]}"
+    grep -q stop_at "$NP_ERR" && fault_fail "the guest could not write"
+    # Whoever has the lock still is putting things right.
+    [ ! -e "$FAULT_SET/lock" ] || flock "$FAULT_SET/lock" true
+    fault_truth after
+}
+
+# fault_next LEVEL: the run after that, and what is left then.
+fault_next()
+{
+    local level=inc
+    [ "$1" != new ] || level=auto
+    FAULT_WHAT+=", next run"
+    "$NBDPULL" backup -c "$LAB_URI" -d "$LAB_NAME" -l $level -o "$FAULT_SET" --json >"$LAB_DIR/tmp/next.out" \
+        2>"$LAB_DIR/tmp/next.err" </dev/null || fault_fail "$(cat "$LAB_DIR/tmp/next.err" "$LAB_DIR/tmp/next.out")"
+    [ "$1" = new ] || jq -e '.disks[0].how == "bitmap"' "$LAB_DIR/tmp/next.out" >/dev/null ||
+        fault_fail "vda not by bitmap: $(jq -c '.disks[0]' "$LAB_DIR/tmp/next.out")"
+    fault_points >/dev/null || exit 1
+    fault_nothing_left "after the next run"
+    fault_restores after
+    fault_truth last
+}
+
+# The long run goes on after a round that failed, with a new set; fault_end tells how many did.
+fault_round_apart()
+{
+    FAULT_ROUNDS=$((FAULT_ROUNDS + 1))
+    if [ "${NBDPULL_FAULTS:-some}" != all ]; then
+        fault_round "$@"
+    elif ! (fault_round "$@"); then
+        FAULT_FAILED+=("$2 ($3, level $1)")
+        lab_virsh "domjobabort $LAB_NAME" >/dev/null 2>&1
+        rm -rf "$FAULT_SET" /var/tmp/nbdpull-*
+        np 0 checkpoints -c "$LAB_URI" -d "$LAB_NAME" --remove
+        np_backup "$LAB_NAME" -l full -o "$FAULT_SET"
+        fault_truth last
+    fi
+}
+
+fault_end()
+{
+    [ ${#FAULT_FAILED[@]} -eq 0 ] || lab_fail "at these steps:$(printf '\n  %s' "${FAULT_FAILED[@]}")"
+}
+
+# fault_round LEVEL STEP HOW
+fault_round()
+{
+    local points now committed=no
+    FAULT_STEP=$2 FAULT_HOW=$3 FAULT_WHAT="level $1, $2, $3" FAULT_STATUS=
+    fault_fresh "$1"
+    fault_guest_writes
+    fault_truth before
+    points=$(fault_points) || exit 1
+    fault_ended "$1"
+    now=$(fault_points) || exit 1
+    if [ "$now" != "$points" ]; then
+        committed=yes
+        [ "$(head -n -1 <<<"$now")" = "$points" ] || fault_fail "points were $points, are $now"
+        if [ -e "$LAB_DIR/tmp/begun" ]; then
+            fault_restores before
+        else
+            fault_restores after
+        fi
+    elif [ -n "$now" ]; then
+        fault_restores last
+    fi
+    fault_check_status $committed
+    fault_check_at_once
+    fault_next "$1"
+}

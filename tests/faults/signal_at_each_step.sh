@@ -1,0 +1,9 @@
+#!/bin/bash
+# SIGTERM, SIGINT or SIGHUP at each step: its exit status and nothing left, or the point is committed.
+# labs: system embed
+. "$(dirname "$0")/faults.sh"
+fault_start
+fault_each inc "files virt nbd" "term term-after" 6
+fault_each full "files virt nbd" "int hup" 3
+fault_each new "files virt nbd" "term" 4
+fault_end

@@ -1,0 +1,365 @@
+/*
+ * Loaded into nbdpull by LD_PRELOAD: counts its steps, and at one of them ends it, sends it a signal or makes
+ * the call fail. A step is a call that the program itself makes; what its libraries do among themselves, and
+ * what its children do, is not counted. Steps are named FUNCTION:N, for the Nth call of that function,
+ * because the order between threads is not the same every time, and the number of calls of each mostly is.
+ *
+ *   STOP_LOG=FILE    write each step's name there, with its group
+ *   STOP_AT=STEP     the one at which
+ *   STOP_HOW=...     kill        the process is killed
+ *                    killall     its children are killed, then the process itself
+ *                    term int hup
+ *                    fail        the call is not made, and says that it failed
+ *                    lost        the call is made, and says that it failed: an answer that did not arrive
+ *                    gone        this call fails, and from here on all of its group
+ *   STOP_WHEN=after  the signal comes after the call, not before
+ *   STOP_ERRNO=N     for files; EIO if not given
+ *   STOP_RUN=CMD     a shell command to run first: what the guest writes at this moment
+ *   STOP_BEGUN=FILE  is made when the job has begun before that
+ */
+#undef _FORTIFY_SOURCE
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libnbd.h>
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <link.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+enum group { FILES, READS, VIRT, NBD };
+enum verdict { PASS, FAIL, LOST, SIGNAL_AFTER };
+
+#define FUNCTIONS_MAX 64
+
+static const char *const group_names[] = {"files", "reads", "virt", "nbd"};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards counts */
+static struct {
+    const char *name;
+    unsigned calls;
+} counts[FUNCTIONS_MAX];
+static pid_t self;
+static int log_fd = -1;
+static const char *at, *how, *when, *run, *begun_file;
+static int fault_errno = EIO;
+static uintptr_t program_begin, program_end;
+static atomic_bool begun, gone[4];
+static _Thread_local bool pretends; /* the last call of a library in this thread was made to fail */
+
+static int note_program(struct dl_phdr_info *info, size_t size, void *ctx)
+{
+    (void)size;
+    (void)ctx;
+    program_begin = UINTPTR_MAX;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        uintptr_t begin = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+        uintptr_t end = begin + info->dlpi_phdr[i].p_memsz;
+        if (info->dlpi_phdr[i].p_type != PT_LOAD)
+            continue;
+        program_begin = begin < program_begin ? begin : program_begin;
+        program_end = end > program_end ? end : program_end;
+    }
+    return 1; /* the program is the first */
+}
+
+__attribute__((constructor)) static void start(void)
+{
+    const char *log = getenv("STOP_LOG"), *number = getenv("STOP_ERRNO");
+    at = getenv("STOP_AT");
+    how = getenv("STOP_HOW");
+    when = getenv("STOP_WHEN");
+    run = getenv("STOP_RUN");
+    begun_file = getenv("STOP_BEGUN");
+    if (number != NULL)
+        fault_errno = atoi(number);
+    if (log != NULL)
+        log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    self = getpid();
+    dl_iterate_phdr(note_program, NULL);
+    unsetenv("LD_PRELOAD"); /* not for children */
+}
+
+static unsigned count(const char *name)
+{
+    unsigned calls = 0;
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < FUNCTIONS_MAX && calls == 0; i++) {
+        if (counts[i].name == NULL)
+            counts[i].name = name;
+        if (strcmp(counts[i].name, name) == 0)
+            calls = ++counts[i].calls;
+    }
+    pthread_mutex_unlock(&lock);
+    return calls;
+}
+
+/* ---- what happens at the step ---- */
+
+static void kill_children(void)
+{
+    char path[64], text[4096] = "";
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)self);
+    FILE *file = fopen(path, "re");
+    if (file == NULL || fgets(text, sizeof(text), file) == NULL)
+        text[0] = '\0';
+    for (char *rest = text, *word; (word = strtok_r(rest, " \n", &rest)) != NULL;)
+        kill(atoi(word), SIGKILL);
+}
+
+/* The thread that waits for signals has taken it, and has had the time to tell the others. */
+static void await_delivery(int number)
+{
+    sigset_t pending;
+    const struct timespec moment = {.tv_nsec = 2000000};
+    do
+        nanosleep(&moment, NULL);
+    while (sigpending(&pending) == 0 && sigismember(&pending, number) == 1);
+}
+
+static void send_signal(void)
+{
+    static const struct {
+        const char *how;
+        int number;
+    } signals[] = {
+        {"kill", SIGKILL}, {"killall", SIGKILL}, {"term", SIGTERM}, {"int", SIGINT}, {"hup", SIGHUP}};
+    if (strcmp(how, "killall") == 0)
+        kill_children();
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+        if (strcmp(how, signals[i].how) != 0)
+            continue;
+        kill(self, signals[i].number);
+        await_delivery(signals[i].number);
+    }
+}
+
+static void before_it(void)
+{
+    if (begun_file != NULL && begun)
+        close(open(begun_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    if (run != NULL && system(run) != 0)
+        fprintf(stderr, "stop_at: %s failed\n", run);
+}
+
+static enum verdict act(void)
+{
+    if (strcmp(how, "fail") == 0 || strcmp(how, "gone") == 0)
+        return FAIL;
+    if (strcmp(how, "lost") == 0)
+        return LOST;
+    if (when != NULL && strcmp(when, "after") == 0)
+        return SIGNAL_AFTER;
+    send_signal();
+    return PASS;
+}
+
+/* @param caller the address behind the call */
+static enum verdict enter(const char *name, enum group group, const void *caller)
+{
+    pretends = false;
+    uintptr_t from = (uintptr_t)caller;
+    if (from < program_begin || from >= program_end || getpid() != self)
+        return PASS;
+    char step[80];
+    int was = errno;
+    int length = snprintf(step, sizeof(step), "%s:%u", name, count(name));
+    if (log_fd >= 0) {
+        dprintf(log_fd, "%s %s\n", group_names[group], step);
+    }
+    enum verdict verdict = gone[group] ? FAIL : PASS;
+    if (at != NULL && how != NULL && length > 0 && strcmp(step, at) == 0) {
+        before_it();
+        gone[group] = strcmp(how, "gone") == 0;
+        verdict = act();
+    }
+    errno = was;
+    return verdict;
+}
+
+/* @return the call must say that it failed */
+static bool leave(enum verdict verdict)
+{
+    int was = errno;
+    if (verdict == SIGNAL_AFTER)
+        send_signal();
+    errno = was;
+    return verdict == LOST;
+}
+
+static void pretend(enum group group)
+{
+    if (group == VIRT || group == NBD)
+        pretends = true;
+    errno = fault_errno;
+}
+
+static void *next(const char *name)
+{
+    void *real = dlsym(RTLD_NEXT, name);
+    if (real == NULL)
+        abort();
+    return real;
+}
+
+/* One function: its group, type, the value that means failure, name, parameters and arguments. */
+#define STEP(group, type, bad, name, parameters, arguments)                                                  \
+    type name parameters                                                                                     \
+    {                                                                                                        \
+        __typeof__(&name) real = (__typeof__(&name))next(#name);                                             \
+        enum verdict verdict = enter(#name, group, __builtin_return_address(0));                             \
+        if (verdict == FAIL) {                                                                               \
+            pretend(group);                                                                                  \
+            return bad;                                                                                      \
+        }                                                                                                    \
+        type result = real arguments;                                                                        \
+        note_begun(#name);                                                                                   \
+        if (leave(verdict)) {                                                                                \
+            pretend(group);                                                                                  \
+            return bad;                                                                                      \
+        }                                                                                                    \
+        return result;                                                                                       \
+    }
+
+static void note_begun(const char *name)
+{
+    if (strcmp(name, "virDomainBackupBegin") == 0)
+        begun = true;
+}
+
+/* ---- files ---- */
+
+STEP(FILES, int, -1, mkdir, (const char *path, mode_t mode), (path, mode))
+STEP(FILES, int, -1, mkdirat, (int dir, const char *path, mode_t mode), (dir, path, mode))
+STEP(FILES, int, -1, chmod, (const char *path, mode_t mode), (path, mode))
+STEP(FILES, int, -1, fchmod, (int fd, mode_t mode), (fd, mode))
+STEP(FILES, int, -1, fchmodat, (int dir, const char *path, mode_t mode, int flags), (dir, path, mode, flags))
+STEP(FILES, int, -1, chown, (const char *path, uid_t user, gid_t owners), (path, user, owners))
+STEP(FILES, int, -1, fsync, (int fd), (fd))
+STEP(FILES, int, -1, fdatasync, (int fd), (fd))
+STEP(FILES, int, -1, ftruncate64, (int fd, off64_t size), (fd, size))
+STEP(FILES, int, -1, renameat, (int from, const char *old, int to, const char *new), (from, old, to, new))
+STEP(FILES, int, -1, renameat2, (int from, const char *old, int to, const char *new, unsigned flags),
+     (from, old, to, new, flags))
+STEP(FILES, int, -1, linkat, (int from, const char *old, int to, const char *new, int flags),
+     (from, old, to, new, flags))
+STEP(FILES, int, -1, unlinkat, (int dir, const char *path, int flags), (dir, path, flags))
+STEP(FILES, int, -1, rmdir, (const char *path), (path))
+STEP(FILES, ssize_t, -1, pwrite64, (int fd, const void *bytes, size_t size, off64_t pos),
+     (fd, bytes, size, pos))
+STEP(FILES, ssize_t, -1, writev, (int fd, const struct iovec *pieces, int count), (fd, pieces, count))
+STEP(READS, ssize_t, -1, pread64, (int fd, void *bytes, size_t size, off64_t pos), (fd, bytes, size, pos))
+
+/* Opening to create is a step of its own name; else it is reading. */
+int openat64(int dir, const char *path, int flags, ...)
+{
+    mode_t mode = 0;
+    bool creates = (flags & O_CREAT) != 0;
+    if (creates) {
+        va_list args;
+        va_start(args, flags);
+        mode = va_arg(args, mode_t);
+        va_end(args);
+    }
+    enum verdict verdict =
+        enter(creates ? "create" : "openat", creates ? FILES : READS, __builtin_return_address(0));
+    int fd = verdict == FAIL ? -1 : (int)syscall(SYS_openat, dir, path, flags, mode);
+    if (leave(verdict) && fd >= 0) {
+        close(fd);
+        fd = -1;
+        errno = fault_errno;
+    }
+    if (verdict == FAIL)
+        errno = fault_errno;
+    return fd;
+}
+
+/* ---- libvirt ---- */
+
+STEP(VIRT, virConnectPtr, NULL, virConnectOpen, (const char *uri), (uri))
+STEP(VIRT, virDomainPtr, NULL, virDomainLookupByName, (virConnectPtr conn, const char *name), (conn, name))
+STEP(VIRT, int, -1, virDomainIsActive, (virDomainPtr domain), (domain))
+STEP(VIRT, char *, NULL, virDomainGetXMLDesc, (virDomainPtr domain, unsigned flags), (domain, flags))
+STEP(VIRT, int, -1, virDomainGetJobStats,
+     (virDomainPtr domain, int *type, virTypedParameterPtr *params, int *count, unsigned flags),
+     (domain, type, params, count, flags))
+STEP(VIRT, int, -1, virDomainGetBlockJobInfo,
+     (virDomainPtr domain, const char *disk, virDomainBlockJobInfoPtr info, unsigned flags),
+     (domain, disk, info, flags))
+STEP(VIRT, int, -1, virDomainBackupBegin,
+     (virDomainPtr domain, const char *backup, const char *checkpoint, unsigned flags),
+     (domain, backup, checkpoint, flags))
+STEP(VIRT, char *, NULL, virDomainBackupGetXMLDesc, (virDomainPtr domain, unsigned flags), (domain, flags))
+STEP(VIRT, int, -1, virDomainAbortJob, (virDomainPtr domain), (domain))
+STEP(VIRT, int, -1, virDomainListAllCheckpoints,
+     (virDomainPtr domain, virDomainCheckpointPtr **list, unsigned flags), (domain, list, flags))
+STEP(VIRT, virDomainCheckpointPtr, NULL, virDomainCheckpointLookupByName,
+     (virDomainPtr domain, const char *name, unsigned flags), (domain, name, flags))
+STEP(VIRT, char *, NULL, virDomainCheckpointGetXMLDesc, (virDomainCheckpointPtr checkpoint, unsigned flags),
+     (checkpoint, flags))
+STEP(VIRT, virDomainCheckpointPtr, NULL, virDomainCheckpointCreateXML,
+     (virDomainPtr domain, const char *xml, unsigned flags), (domain, xml, flags))
+STEP(VIRT, int, -1, virDomainCheckpointDelete, (virDomainCheckpointPtr checkpoint, unsigned flags),
+     (checkpoint, flags))
+STEP(VIRT, int, -1, virDomainFSFreeze,
+     (virDomainPtr domain, const char **points, unsigned count, unsigned flags),
+     (domain, points, count, flags))
+STEP(VIRT, int, -1, virDomainFSThaw,
+     (virDomainPtr domain, const char **points, unsigned count, unsigned flags),
+     (domain, points, count, flags))
+STEP(VIRT, int, -1, virDomainSetBlockThreshold,
+     (virDomainPtr domain, const char *device, unsigned long long threshold, unsigned flags),
+     (domain, device, threshold, flags))
+
+/* As from a daemon that went away in the middle of the call. */
+int virGetLastErrorCode(void)
+{
+    int (*real)(void) = (int (*)(void))next("virGetLastErrorCode");
+    return pretends ? VIR_ERR_RPC : real();
+}
+
+const char *virGetLastErrorMessage(void)
+{
+    const char *(*real)(void) = (const char *(*)(void))next("virGetLastErrorMessage");
+    return pretends ? "made to fail by the test" : real();
+}
+
+/* ---- libnbd ---- */
+
+STEP(NBD, int, -1, nbd_connect_socket, (struct nbd_handle * nbd, int fd), (nbd, fd))
+STEP(NBD, int, -1, nbd_block_status,
+     (struct nbd_handle * nbd, uint64_t size, uint64_t offset, nbd_extent_callback callback, uint32_t flags),
+     (nbd, size, offset, callback, flags))
+STEP(NBD, int, -1, nbd_pread_structured,
+     (struct nbd_handle * nbd, void *bytes, size_t size, uint64_t offset, nbd_chunk_callback callback,
+      uint32_t flags),
+     (nbd, bytes, size, offset, callback, flags))
+
+const char *nbd_get_error(void)
+{
+    const char *(*real)(void) = (const char *(*)(void))next("nbd_get_error");
+    return pretends ? "made to fail by the test" : real();
+}
+
+int nbd_get_errno(void)
+{
+    int (*real)(void) = (int (*)(void))next("nbd_get_errno");
+    return pretends ? EIO : real();
+}
