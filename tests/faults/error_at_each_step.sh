@@ -3,9 +3,9 @@
 # labs: system embed
 . "$(dirname "$0")/faults.sh"
 fault_start
-fault_each inc "files virt nbd reads" "fail lost" 8
-fault_each inc "files" "gone-full" 3
-fault_each inc "virt" "gone" 3
-fault_each full "files virt nbd" "fail" 3
-fault_each new "files virt nbd reads" "fail lost" 3
+fault_each inc "files virt nbd reads" "fail lost" 5
+fault_each inc "files" "gone-full" 2
+fault_each inc "virt" "gone" 2
+fault_each full "files virt nbd" "fail" 2
+fault_each new "files virt nbd reads" "fail lost" 2
 fault_end

@@ -3,7 +3,7 @@
 # labs: system
 . "$(dirname "$0")/faults.sh"
 fault_start
-fault_each inc "files virt nbd" "kill kill-after" 6
+fault_each inc "files virt nbd" "kill kill-after" 5
 fault_each full "files virt nbd" "kill" 3
-fault_each new "files virt nbd" "kill kill-after" 4
+fault_each new "files virt nbd" "kill kill-after" 3
 fault_end

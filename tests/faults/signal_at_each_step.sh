@@ -3,7 +3,7 @@
 # labs: system embed
 . "$(dirname "$0")/faults.sh"
 fault_start
-fault_each inc "files virt nbd" "term term-after" 6
+fault_each inc "files virt nbd" "term term-after" 5
 fault_each full "files virt nbd" "int hup" 3
-fault_each new "files virt nbd" "term" 4
+fault_each new "files virt nbd" "term" 3
 fault_end
