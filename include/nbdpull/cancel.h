@@ -1,7 +1,8 @@
 /**
  * @file cancel.h
- * Asking long work to stop: by a signal, or because another part failed. The request wakes whoever waits,
- * through hooks; the work unwinds the way it does after an error.
+ * Asking long work to stop: by a signal, or because of an error that somebody beside it has found. The first
+ * who asks gives the reason. The request wakes whoever waits, through hooks; the work unwinds the way it does
+ * after an error.
  */
 #ifndef NBDPULL_CANCEL_H
 #define NBDPULL_CANCEL_H
@@ -22,8 +23,9 @@ struct np_cancel_entry {
 
 /** Shared by all threads of one command. Initialise with np_cancel_init. */
 struct np_cancel {
-    atomic_int signal;    /**< 0, or the signal that asked first */
-    pthread_mutex_t lock; /**< guards the list */
+    atomic_int asked;      /**< 0, the signal that asked first, or -1: the error did */
+    struct np_error error; /**< never changes once asked is -1 */
+    pthread_mutex_t lock;  /**< guards the list, and who is first */
     struct np_cancel_entry *hooks;
 };
 
@@ -34,7 +36,16 @@ void np_cancel_clear(struct np_cancel *cancel);
  * sigwait. */
 void np_cancel_request(struct np_cancel *cancel, int signal);
 
-/** 0, or -1 with NP_INTERRUPTED once somebody asked. @param cancel borrowed, or NULL: never asked */
+/**
+ * Ask to stop because of an error.
+ * @param cancel borrowed, or NULL: nobody can be asked
+ * @param error  copied
+ * @return true when nobody has asked before: it is the reason
+ */
+bool np_cancel_fail(struct np_cancel *cancel, const struct np_error *error);
+
+/** 0, or -1 with the reason once somebody asked: NP_INTERRUPTED for a signal. @param cancel borrowed, or
+ * NULL: never asked */
 int np_cancel_check(struct np_cancel *cancel, struct np_error *err);
 
 /** True once somebody asked. @param cancel borrowed, or NULL */

@@ -2,9 +2,11 @@
 
 #include <string.h>
 
+#define BY_ERROR (-1)
+
 void np_cancel_init(struct np_cancel *cancel)
 {
-    atomic_init(&cancel->signal, 0);
+    atomic_init(&cancel->asked, 0);
     pthread_mutex_init(&cancel->lock, NULL);
     cancel->hooks = NULL;
 }
@@ -14,30 +16,47 @@ void np_cancel_clear(struct np_cancel *cancel)
     pthread_mutex_destroy(&cancel->lock);
 }
 
-void np_cancel_request(struct np_cancel *cancel, int signal)
+/* The hooks ask for the reason under our lock: so it is read without. */
+static bool ask(struct np_cancel *cancel, int why, const struct np_error *error)
 {
-    int nobody = 0;
-    if (!atomic_compare_exchange_strong(&cancel->signal, &nobody, signal))
-        return;
-
     pthread_mutex_lock(&cancel->lock);
-    for (struct np_cancel_entry *entry = cancel->hooks; entry != NULL; entry = entry->next)
+    bool first = atomic_load(&cancel->asked) == 0;
+    if (first && error != NULL)
+        cancel->error = *error;
+    if (first)
+        atomic_store(&cancel->asked, why);
+    for (struct np_cancel_entry *entry = first ? cancel->hooks : NULL; entry != NULL; entry = entry->next)
         entry->hook(entry->ctx);
     pthread_mutex_unlock(&cancel->lock);
+    return first;
+}
+
+void np_cancel_request(struct np_cancel *cancel, int signal)
+{
+    ask(cancel, signal, NULL);
+}
+
+bool np_cancel_fail(struct np_cancel *cancel, const struct np_error *error)
+{
+    return cancel != NULL && ask(cancel, BY_ERROR, error);
 }
 
 bool np_cancel_requested(struct np_cancel *cancel)
 {
-    return cancel != NULL && atomic_load(&cancel->signal) != 0;
+    return cancel != NULL && atomic_load(&cancel->asked) != 0;
 }
 
 int np_cancel_check(struct np_cancel *cancel, struct np_error *err)
 {
-    if (!np_cancel_requested(cancel))
+    int asked = cancel == NULL ? 0 : atomic_load(&cancel->asked);
+    if (asked == 0)
         return 0;
-    int signal = atomic_load(&cancel->signal);
-    np_fail(err, NP_INTERRUPTED, "ended by signal %d (%s)", signal, strsignal(signal));
-    err->signal = signal;
+    if (asked == BY_ERROR) {
+        *err = cancel->error;
+        return -1;
+    }
+    np_fail(err, NP_INTERRUPTED, "ended by signal %d (%s)", asked, strsignal(asked));
+    err->signal = asked;
     return -1;
 }
 
@@ -51,7 +70,7 @@ void np_cancel_add(struct np_cancel *cancel, struct np_cancel_entry *entry, np_c
     pthread_mutex_lock(&cancel->lock);
     entry->next = cancel->hooks;
     cancel->hooks = entry;
-    if (atomic_load(&cancel->signal) != 0)
+    if (atomic_load(&cancel->asked) != 0)
         hook(ctx);
     pthread_mutex_unlock(&cancel->lock);
 }

@@ -137,6 +137,50 @@ static void test_cancel__first_signal_counts_and_hooks_run_once(void **state)
     np_cancel_clear(&cancel);
 }
 
+static void take_reason(void *ctx)
+{
+    void **both = ctx;
+    np_cancel_check(both[0], both[1]);
+}
+
+static void test_cancel__error_is_the_reason_when_it_is_first(void **state)
+{
+    (void)state;
+    struct np_error full = NP_ERROR_INIT, seen = NP_ERROR_INIT, err = NP_ERROR_INIT;
+    struct np_cancel cancel;
+    struct np_cancel_entry entry;
+    void *both[] = {&cancel, &seen};
+    np_fail(&full, NP_FAILED, "no space");
+    np_error_where(&full, "vda", NP_NO_OFFSET);
+    np_cancel_init(&cancel);
+    np_cancel_add(&cancel, &entry, take_reason, both);
+    assert_true(np_cancel_fail(&cancel, &full));
+    fails(NP_FAILED, np_cancel_check(&cancel, &err));
+    assert_string_equal(err.message, "no space");
+    assert_string_equal(err.disk, "vda");
+    assert_string_equal(seen.message, "no space"); /* a hook may ask */
+    np_cancel_request(&cancel, SIGTERM);
+    assert_false(np_cancel_fail(&cancel, &full));
+    err = (struct np_error)NP_ERROR_INIT;
+    fails(NP_FAILED, np_cancel_check(&cancel, &err));
+    np_cancel_remove(&cancel, &entry);
+    np_cancel_clear(&cancel);
+}
+
+static void test_cancel__error_does_not_hide_a_signal(void **state)
+{
+    (void)state;
+    struct np_error full = NP_ERROR_INIT, err = NP_ERROR_INIT;
+    struct np_cancel cancel;
+    np_fail(&full, NP_FAILED, "no space");
+    np_cancel_init(&cancel);
+    np_cancel_request(&cancel, SIGTERM);
+    assert_false(np_cancel_fail(&cancel, &full));
+    assert_false(np_cancel_fail(NULL, &full));
+    fails(NP_INTERRUPTED, np_cancel_check(&cancel, &err));
+    np_cancel_clear(&cancel);
+}
+
 static int make_directory(char path[32])
 {
     strcpy(path, "/tmp/nbdpull-test-XXXXXX");
@@ -235,6 +279,8 @@ int main(void)
         cmocka_unit_test(test_uuid__text_and_back),
         cmocka_unit_test(test_queue__closed_drains_then_ends),
         cmocka_unit_test(test_cancel__first_signal_counts_and_hooks_run_once),
+        cmocka_unit_test(test_cancel__error_is_the_reason_when_it_is_first),
+        cmocka_unit_test(test_cancel__error_does_not_hide_a_signal),
         cmocka_unit_test(test_file__replace_is_private_and_whole),
         cmocka_unit_test(test_file__remove_does_not_follow_links),
         cmocka_unit_test(test_file__names_that_are_not_safe),
