@@ -32,6 +32,12 @@ struct np_targets {
 
 /* ---- backup ---- */
 
+/**
+ * Free space that scratch leaves. Ending a job takes some tens of milliseconds, in which a guest that
+ * overwrites 1 GiB/s takes that many MiB more; and others need the file system too.
+ */
+#define NP_SCRATCH_RESERVE (256u << 20)
+
 struct np_backup_request {
     const char *uri;           /**< NULL: libvirt's default */
     const char *domain;        /**< name, UUID or id */
@@ -44,6 +50,7 @@ struct np_backup_request {
     int out_fd;
     struct np_targets include, exclude; /**< empty include: all that can take part */
     const char *scratch_dir;            /**< NULL: the default */
+    uint64_t scratch_reserve;           /**< the backup ends itself before fewer bytes are free there */
     const struct np_codec *codec;
     int codec_level;
     const char *codec_text; /**< as asked, "zstd:3" */
@@ -75,6 +82,8 @@ struct np_backup_result {
     char checkpoint[NP_CHECKPOINT_MAX];
     char time[NP_TIME_MAX];
     uint64_t stream_bytes; /**< all streams */
+    uint64_t
+        scratch_bytes; /**< what the guest overwrote meanwhile, as the scratch files held it in the end */
     double seconds;
     struct np_backup_disk *disks; /**< owned */
     size_t disk_count;

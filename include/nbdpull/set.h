@@ -212,6 +212,7 @@ struct np_intent {
     char socket[108];
     char work_dir[256]; /**< private directory with socket and scratch, removed as a whole */
     char started[NP_TIME_MAX];
+    bool guest_ran; /**< it was not paused: if an I/O error has paused it since, it is to be resumed */
 };
 
 /** Durable before it returns. */

@@ -46,6 +46,12 @@ struct np_uuid np_domain_uuid(const struct np_domain *domain);
 /** Does it run (or is it paused)? */
 int np_domain_is_active(struct np_domain *domain, bool *active, struct np_error *err);
 
+/** Does the guest run, that is, is it not paused or off? */
+int np_domain_is_running(struct np_domain *domain, bool *running, struct np_error *err);
+
+/** As np_job_resume_guest, for a job of which nothing but its socket is known. */
+int np_domain_resume_after_io_error(struct np_domain *domain, bool *resumed, struct np_error *err);
+
 #define NP_DISK_WHY_MAX 160
 
 /** A disk of the live domain. All strings owned by the list. */
@@ -168,6 +174,39 @@ int np_job_check_ours(struct np_job *job, struct np_error *err);
  * that the job may still run: open a new one and use np_job_end_by_socket.
  */
 int np_job_end(struct np_job *job, struct np_error *err);
+
+/**
+ * What libvirt's events have said since before the job began. These and np_job_end may be called from one
+ * more thread.
+ */
+struct np_job_news {
+    unsigned long count; /**< of any kind, np_job_wake among them */
+    bool domain_ended;
+    bool guest_paused; /**< an I/O error of the host has paused the guest, or is about to */
+    bool guest_failed; /**< one was reported to the guest, or ignored, by the disk's error policy */
+};
+
+void np_job_news(struct np_job *job, struct np_job_news *news);
+/** Wait until more than `seen` events have come. */
+void np_job_wait(struct np_job *job, unsigned long seen);
+/** An event of our own, for np_job_wait. */
+void np_job_wake(struct np_job *job);
+
+/**
+ * Ask for an event when a write to the disk's scratch file ends behind that byte of it. It comes once.
+ * @param armed out; false when our job does not run any more
+ */
+int np_job_watch_scratch(struct np_job *job, const char *target, uint64_t pos, bool *armed,
+                         struct np_error *err);
+
+/** What all scratch files hold now, without their metadata; 0 once the job is over. They never shrink. */
+int np_job_scratch_used(struct np_job *job, uint64_t *bytes, struct np_error *err);
+
+/**
+ * Resume the guest if an I/O error has paused it: its writes are tried again. Once the job is over, for a
+ * guest that ran before it.
+ */
+int np_job_resume_guest(struct np_job *job, bool *resumed, struct np_error *err);
 
 /** Free; does not end the job. Takes NULL. */
 void np_job_free(struct np_job *job);

@@ -19,11 +19,13 @@ void np_run_clear(struct np_run *run)
     np_run_close_sources(run);
     np_run_close_bases(run);
     np_run_free_blobs(run);
+    np_run_free_guard(run);
     np_job_free(run->job);
     np_points_clear(&run->points);
     np_set_close(run->set);
     free(run->disks);
     free(run->workdir);
+    free(run->scratch_place);
     np_domain_disks_clear(&run->all);
     np_domain_free(run->domain);
     np_virt_close(run->virt);
@@ -70,6 +72,8 @@ static int write_intent(struct np_run *run, struct np_error *err)
     snprintf(intent->socket, sizeof(intent->socket), "%s", run->socket);
     snprintf(intent->work_dir, sizeof(intent->work_dir), "%s", run->workdir);
     intent->domain = np_domain_uuid(run->domain);
+    if (np_domain_is_running(run->domain, &intent->guest_ran, err) < 0)
+        return -1;
     np_clock_now(intent->started);
     run->intent_written = true;
     return run->set == NULL ? 0 : np_set_intent_write(run->set, intent, err);
@@ -129,8 +133,8 @@ static int commit(struct np_run *run, struct np_error *err)
 static int begin_to_commit(struct np_run *run, struct np_error *err)
 {
     struct np_cancel *cancel = run->request->cancel;
-    if (np_run_name_workdir(run, err) < 0 || write_intent(run, err) < 0 ||
-        np_run_make_workdir(run, err) < 0 || np_cancel_check(cancel, err) < 0 ||
+    if (np_run_name_workdir(run, err) < 0 || np_run_check_scratch(run, err) < 0 ||
+        write_intent(run, err) < 0 || np_run_make_workdir(run, err) < 0 || np_cancel_check(cancel, err) < 0 ||
         np_run_begin_job(run, err) < 0)
         return -1;
     np_clock_now(run->result->time);
@@ -167,6 +171,7 @@ int np_app_backup(const struct np_backup_request *request, struct np_backup_resu
     if (np_job_check_free(run.domain, err) < 0 || np_run_choose_levels(&run, err) < 0 ||
         np_run_check_threshold(&run, err) < 0 || np_run_note_removed(&run, err) < 0 ||
         np_run_identify(&run, err) < 0 || begin_to_commit(&run, err) < 0) {
+        np_run_blame_guard(&run, err);
         np_run_undo(&run);
         result->point[0] = result->checkpoint[0] = '\0';
         return -1;

@@ -6,6 +6,7 @@
 #include "nbdpull/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@ int np_run_name_workdir(struct np_run *run, struct np_error *err)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot use it for socket and scratch", parent);
     if (np_workdir_name(absolute, &run->workdir, err) < 0)
         return -1;
+    run->scratch_place = NP_STEAL(absolute);
     int length = snprintf(run->socket, sizeof(run->socket), "%s/" NP_WORKDIR_SOCKET, run->workdir);
     if (length >= (int)sizeof(run->socket))
         return np_fail(err, NP_FAILED,
@@ -70,7 +72,10 @@ int np_run_begin_job(struct np_run *run, struct np_error *err)
     };
     run->begin_tried = true;
     np_log_debug("begin: socket %s, checkpoint %s", run->socket, spec.checkpoint ? spec.checkpoint : "none");
-    return np_job_begin(run->domain, &spec, &run->job, err);
+    if (np_domain_is_running(run->domain, &run->guest_ran, err) < 0 ||
+        np_job_begin(run->domain, &spec, &run->job, err) < 0)
+        return -1;
+    return np_run_guard_begin(run, err);
 }
 
 int np_run_open_sources(struct np_run *run, struct np_error *err)
@@ -97,9 +102,16 @@ void np_run_close_sources(struct np_run *run)
 
 int np_run_end_job(struct np_run *run, struct np_error *err)
 {
-    if (np_job_check_ours(run->job, err) < 0)
+    struct np_error ignored = NP_ERROR_INIT;
+    if (np_run_guard_end(run, err) < 0 || np_job_check_ours(run->job, err) < 0)
         return -1;
-    return np_job_end(run->job, err);
+    if (np_job_scratch_used(run->job, &run->result->scratch_bytes, &ignored) < 0)
+        np_log_debug("%s", ignored.message);
+    if (np_job_end(run->job, err) < 0)
+        return -1;
+    np_log_debug("scratch: %" PRIu64 " bytes were used", run->result->scratch_bytes);
+    np_run_resume_guest(run);
+    return 0;
 }
 
 static void warn(const char *what, int result, struct np_error *err, bool *clean)
@@ -154,16 +166,19 @@ static bool undo_job(struct np_run *run, bool *deferred)
     bool clean = true;
 
     np_run_close_sources(run);
+    np_run_free_guard(run);
     if (run->job != NULL)
         warn("the backup job could not be ended", np_job_end(run->job, &err), &err, &clean);
     else if (run->begin_tried) /* it has undone itself, unless libvirt went away: then the intent must stay */
         warn("the backup job may run", np_job_end_by_socket(run->domain, run->socket, &err), &err, &clean);
+    np_run_resume_guest(run);
     if (run->job != NULL && run->result->checkpoint[0] != '\0' && !may_stand(run))
         *deferred = drop_checkpoint(run, &clean);
     if (run->workdir_made)
         warn("socket and scratch could not be removed", np_workdir_remove(run->workdir, &err), &err, &clean);
     np_job_free(NP_STEAL(run->job));
     free(NP_STEAL(run->workdir));
+    free(NP_STEAL(run->scratch_place));
     run->workdir_made = run->begin_tried = false;
     return clean;
 }

@@ -54,19 +54,23 @@ struct np_run {
     struct np_domain_disks all;
     struct np_set *set;      /**< NULL: to standard output */
     struct np_points points; /**< the set's, before this run */
+    char *scratch_place;     /**< absolute path of the directory that the next one lies in */
     char *workdir;           /**< its name, once it has one */
     bool workdir_made;
     char socket[108];
     struct np_intent intent;
     bool intent_written;
     bool begin_tried;
+    bool guest_ran; /**< it was not paused when the job began */
     struct np_job *job;
+    struct np_guard *guard;    /**< NULL without a job */
     struct np_run_disk *disks; /**< owned */
     size_t disk_count;
     struct np_uuid point;
     struct np_blob blobs[NP_RUN_BLOBS_MAX];
     size_t blob_count;
-    uint64_t done; /**< bytes read of the disks that are finished */
+    uint64_t done;   /**< bytes read of the disks that are finished */
+    uint64_t stored; /**< payload bytes written of the disks that are finished */
 };
 
 /* backup.c: what every run begins and ends with. */
@@ -120,6 +124,21 @@ bool np_run_undo_job(struct np_run *run);
 /** After a failure: end the job, remove checkpoint, socket, scratch, and what was written. Logs what it
  * cannot. */
 void np_run_undo(struct np_run *run);
+
+/* scratch.c: the guest must not suffer from scratch files that have no space. */
+/** Before anything is begun: is there enough? The directory's name is known. */
+int np_run_check_scratch(struct np_run *run, struct np_error *err);
+/** The job runs: watch the free space, and end the job when too little is left. */
+int np_run_guard_begin(struct np_run *run, struct np_error *err);
+/** Our streams have come to so many bytes. */
+void np_run_guard_wrote(struct np_run *run, uint64_t bytes);
+/** The guard is over when this returns. -1 with the reason to stop when it has ended the job. */
+int np_run_guard_end(struct np_run *run, struct np_error *err);
+/** After a failure: when the guard has ended the job, that is the error, whatever followed from it. */
+void np_run_blame_guard(struct np_run *run, struct np_error *err);
+void np_run_free_guard(struct np_run *run);
+/** The job is over: resume the guest if it ran before and an I/O error has paused it meanwhile. */
+void np_run_resume_guest(struct np_run *run);
 
 /* backup_expect.c: what a run would read, from what libvirt knows without a job. */
 /**

@@ -27,7 +27,7 @@ static void close_stream_file(struct np_stream_file **file)
 /* ---- progress ---- */
 
 struct watch {
-    const struct np_run *run;
+    struct np_run *run;
     size_t disk;
     uint64_t total;
 };
@@ -35,8 +35,11 @@ struct watch {
 static void watch_progress(void *ctx, const struct np_backup_counts *counts)
 {
     const struct watch *watch = ctx;
-    const struct np_run *run = watch->run;
+    struct np_run *run = watch->run;
     const struct np_run_disk *disk = &run->disks[watch->disk];
+    np_run_guard_wrote(run, run->stored + counts->stored);
+    if (run->request->progress.show == NULL)
+        return;
     const struct np_progress progress = {
         .target = disk->domain_disk->target,
         .disk = watch->disk,
@@ -84,7 +87,7 @@ static int pull_disk(struct np_run *run, size_t i, uint16_t id, uint64_t total,
         .scope = np_run_scope(disk),
         .base = based ? &base : NULL,
         .cancel = run->request->cancel,
-        .progress = run->request->progress.show != NULL ? watch_progress : NULL,
+        .progress = watch_progress,
         .progress_ctx = &watch,
     };
     double began = np_clock_seconds();
@@ -96,6 +99,7 @@ static int pull_disk(struct np_run *run, size_t i, uint16_t id, uint64_t total,
         return -1;
     disk->result->seconds = np_clock_seconds() - began;
     run->done += disk->result->counts.read;
+    run->stored += disk->result->counts.stored;
     np_log_debug("disk %s: %ju bytes read, %ju stored in %.2f s", disk->domain_disk->target,
                  (uintmax_t)disk->result->counts.read, (uintmax_t)disk->result->counts.stored,
                  disk->result->seconds);

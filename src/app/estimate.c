@@ -138,8 +138,9 @@ static int ask_extents(const struct np_run *run, struct np_estimate_level *level
 static int look_into_job(struct np_run *run, struct np_estimate_level *level, struct np_error *err)
 {
     struct np_cancel *cancel = run->request->cancel;
-    if (np_run_name_workdir(run, err) < 0 || np_run_make_workdir(run, err) < 0 ||
-        np_cancel_check(cancel, err) < 0 || np_run_begin_job(run, err) < 0)
+    if (np_run_name_workdir(run, err) < 0 || np_run_check_scratch(run, err) < 0 ||
+        np_run_make_workdir(run, err) < 0 || np_cancel_check(cancel, err) < 0 ||
+        np_run_begin_job(run, err) < 0)
         return -1;
     if (np_cancel_check(cancel, err) < 0 || np_run_open_sources(run, err) < 0 ||
         np_run_check_bitmaps(run, err) < 0 || ask_extents(run, level, err) < 0)
@@ -153,6 +154,8 @@ static int ask_job(struct np_run *run, struct np_estimate_level *level, struct n
     if (np_job_check_free(run->domain, err) < 0)
         return -1;
     int result = look_into_job(run, level, err);
+    if (result < 0)
+        np_run_blame_guard(run, err);
     if (!np_run_undo_job(run) && result == 0)
         return np_fail(err, NP_FAILED,
                        "domain '%s': the job of the estimate left something behind, the warnings name it",

@@ -111,6 +111,23 @@ static int end_job(struct undoing *undoing, struct np_error *err)
     return 0;
 }
 
+/* Scratch that nobody guarded may have filled up. The guest's writes are tried again, now without the job. */
+static int resume_guest(struct undoing *undoing, struct np_error *err)
+{
+    struct np_domain *domain = undoing->asked->domain;
+    bool resumed;
+    if (!undoing->active || !undoing->intent->guest_ran)
+        return 0;
+    if (np_domain_resume_after_io_error(domain, &resumed, err) < 0)
+        return -1;
+    if (resumed)
+        np_log_warning(
+            "domain '%s' was paused by an I/O error of the host after the run of %s began; its backup "
+            "job is over, and the guest goes on",
+            np_domain_name(domain), undoing->intent->started);
+    return 0;
+}
+
 static int defer_checkpoint(struct undoing *undoing, struct np_error *err)
 {
     struct np_set *set = undoing->asked->set;
@@ -177,7 +194,7 @@ static int remove_workdir(struct undoing *undoing, struct np_error *err)
 
 /* In this order: the guest first, then what lies on disk. */
 static int (*const steps[])(struct undoing *undoing, struct np_error *err) = {
-    await_begin, look_at_workdir, end_job, delete_checkpoint, remove_workdir, remove_streams,
+    await_begin, look_at_workdir, end_job, resume_guest, delete_checkpoint, remove_workdir, remove_streams,
 };
 
 /* ---- in words ---- */

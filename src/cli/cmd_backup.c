@@ -30,10 +30,9 @@ static const char help[] = "Usage: nbdpull backup -d DOMAIN -l LEVEL -o SET [OPT
                            "      --compress CODEC    none, lz4 (default), zstd, zstd:LEVEL\n"
                            "  -w, --workers N         readers and compressors (default: cores, at most 8)\n"
                            "      --scratch-dir DIR   for socket and scratch (default: /var/tmp)\n"
+                           "      --scratch-reserve SIZE  end the backup when less is free there (256M)\n"
                            "      --json              one JSON document with all that was measured\n"
-                           "  -q, --quiet             no progress, no summary\n"
-                           "  -v, --verbose           say each step on standard error\n"
-                           "  -h, --help              this text\n";
+                           "  -q, -v, -h              quiet, verbose (each step), help: this text\n";
 
 struct arguments {
     struct np_backup_request request;
@@ -89,6 +88,7 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         {0, "compress", NP_OPTION_STRING, &arguments->compress},
         {'w', "workers", NP_OPTION_WORKERS, &request->workers},
         {0, "scratch-dir", NP_OPTION_STRING, &request->scratch_dir},
+        {0, "scratch-reserve", NP_OPTION_SIZE, &request->scratch_reserve},
         {0},
     };
     if (np_options_parse(argc, argv, options, &arguments->common, err) < 0)
@@ -154,6 +154,7 @@ static int print_json(const struct arguments *arguments, const struct np_backup_
     np_report_string(report, "time", result->time);
     np_report_size(report, "workers", request->workers);
     np_report_size(report, "stream_bytes", result->stream_bytes);
+    np_report_size(report, "scratch_bytes", result->scratch_bytes);
     np_report_seconds(report, "seconds", result->seconds);
     for (size_t i = 0; i < result->disk_count; i++)
         json_object_array_add(disks, disk_report(&result->disks[i], request->codec_text));
@@ -205,7 +206,10 @@ static void name_left_out(const struct np_backup_request *request, const struct 
 static int run(struct np_context *context, int argc, char **argv, struct np_error *err)
 {
     NP_CLEANUP(arguments_clear)
-    struct arguments arguments = {.compress = "lz4", .request = {.workers = np_backup_default_workers()}};
+    struct arguments arguments = {
+        .compress = "lz4",
+        .request = {.workers = np_backup_default_workers(), .scratch_reserve = NP_SCRATCH_RESERVE},
+    };
     NP_CLEANUP(np_backup_result_clear) struct np_backup_result result = {0};
 
     int done = parse(&arguments, argc, argv, err);

@@ -28,6 +28,7 @@ static const char help[] =
     "      --scan             as backup --scan\n"
     "      --compress CODEC   none, lz4 (default), zstd or zstd:LEVEL\n"
     "      --scratch-dir DIR  where the job's socket and scratch go (default: /var/tmp)\n"
+    "      --scratch-reserve SIZE  what must stay free there (default: 256M)\n"
     "      --json             one JSON document\n"
     "  -q, -v, -h             quiet, verbose (each step), help: this text\n";
 
@@ -58,6 +59,7 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         {0, "exact", NP_OPTION_FLAG, &arguments->exact},
         {0, "compress", NP_OPTION_STRING, &request->codec_text},
         {0, "scratch-dir", NP_OPTION_STRING, &request->scratch_dir},
+        {0, "scratch-reserve", NP_OPTION_SIZE, &request->scratch_reserve},
         {0},
     };
     if (np_options_parse(argc, argv, options, &arguments->common, err) < 0)
@@ -77,7 +79,8 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
 static int run(struct np_context *context, int argc, char **argv, struct np_error *err)
 {
     NP_CLEANUP(arguments_clear)
-    struct arguments arguments = {.request = {.codec_text = "lz4", .workers = 1}};
+    struct arguments arguments = {
+        .request = {.codec_text = "lz4", .workers = 1, .scratch_reserve = NP_SCRATCH_RESERVE}};
     int done = parse(&arguments, argc, argv, err);
     if (done == 0 && arguments.common.help) {
         fputs(help, stdout);

@@ -23,6 +23,7 @@ int np_set_intent_write(struct np_set *set, const struct np_intent *intent, stru
     np_json_write_string(&out, "socket", intent->socket);
     np_json_write_string(&out, "work_dir", intent->work_dir);
     np_json_write_string(&out, "started", intent->started);
+    np_json_write_bool(&out, "guest_ran", intent->guest_ran);
 
     NP_AUTO_FREE char *text = NULL;
     size_t size;
@@ -45,7 +46,9 @@ static int decode(const struct np_json_read *in, struct np_intent *intent, struc
         np_json_read_string(in, "socket", intent->socket, sizeof(intent->socket), err) < 0 ||
         np_json_read_string(in, "work_dir", intent->work_dir, sizeof(intent->work_dir), err) < 0)
         return -1;
-    return np_json_read_string(in, "started", intent->started, sizeof(intent->started), err);
+    if (np_json_read_string(in, "started", intent->started, sizeof(intent->started), err) < 0)
+        return -1;
+    return np_json_read_bool(in, "guest_ran", &intent->guest_ran, err);
 }
 
 int np_set_intent_read(struct np_set *set, struct np_intent *intent, bool *found, struct np_error *err)

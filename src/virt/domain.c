@@ -97,6 +97,15 @@ int np_domain_is_active(struct np_domain *domain, bool *active, struct np_error 
     return 0;
 }
 
+int np_domain_is_running(struct np_domain *domain, bool *running, struct np_error *err)
+{
+    int state;
+    if (virDomainGetState(domain->ptr, &state, NULL, 0) < 0)
+        return np_virt_error(err, "cannot ask for the state of domain %s", domain->name);
+    *running = state == VIR_DOMAIN_RUNNING || state == VIR_DOMAIN_BLOCKED;
+    return 0;
+}
+
 int np_domain_xml(struct np_domain *domain, bool live, char **xml, struct np_error *err)
 {
     *xml = virDomainGetXMLDesc(domain->ptr, live ? 0 : VIR_DOMAIN_XML_INACTIVE);

@@ -1,4 +1,4 @@
-#include "domain.h"
+#include "job.h"
 #include "job_xml.h"
 #include "nbdpull/cleanup.h"
 #include "nbdpull/log.h"
@@ -12,12 +12,6 @@
 
 /* An abort takes some 50 ms; the bound is there so that a lost event cannot hang a backup for ever. */
 #define END_SECONDS 60
-
-struct np_job {
-    struct np_domain *domain; /* borrowed */
-    struct np_watch *watch;
-    char *socket;
-};
 
 /* ---- what runs ---- */
 

@@ -237,3 +237,29 @@ int np_job_xml_socket(const char *xml, char **socket, struct np_error *err)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot read the backup job's XML");
     return 0;
 }
+
+int np_job_xml_scratch_node(const char *xml, const char *socket, const char *target, char **node,
+                            struct np_error *err)
+{
+    *node = NULL;
+    NP_XML_DOC xmlDocPtr doc = NULL;
+    if (np_xml_parse(xml, "XML of the running backup job", "domainbackup", &doc, err) < 0)
+        return -1;
+    xmlNodePtr server = np_xml_child(xmlDocGetRootElement(doc), "server");
+    NP_XML_FOUND xmlXPathObjectPtr found = np_xml_find(doc, "/domainbackup/disks/disk[@backup='yes']");
+    if (server == NULL || !np_xml_attribute_is(server, "socket", socket))
+        return 0;
+    for (size_t i = 0; found != NULL && i < np_xml_count(found); i++) {
+        xmlNodePtr disk = np_xml_at(found, i);
+        if (!np_xml_attribute_is(disk, "name", target))
+            continue;
+        NP_AUTO_FREE char *index = np_xml_attribute(disk, "index");
+        if (index == NULL)
+            return np_fail(err, NP_FAILED, "disk %s: this libvirt does not say how to watch its scratch file",
+                           target);
+        if (asprintf(node, "%s[%s]", target, index) < 0)
+            *node = NULL;
+        return 0;
+    }
+    return 0;
+}

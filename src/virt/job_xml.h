@@ -28,4 +28,11 @@ int np_job_xml_compare(const struct np_job_spec *spec, const char *xml, struct n
  */
 int np_job_xml_socket(const char *xml, char **socket, struct np_error *err);
 
+/*
+ * What libvirt calls the scratch file of a disk, "vda[5]", for block thresholds.
+ * @param node out, owned (free); NULL when the job is not that of the socket, or the disk is not in it
+ */
+int np_job_xml_scratch_node(const char *xml, const char *socket, const char *target, char **node,
+                            struct np_error *err);
+
 #endif

@@ -30,7 +30,7 @@ struct np_link {
     unsigned references;
     virConnectPtr conn;
     bool can_break;
-    int callbacks[3]; /* identifiers of the registrations, or -1 */
+    int callbacks[5]; /* identifiers of the registrations, or -1 */
     struct np_watch *watches;
 };
 
@@ -101,6 +101,7 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int 
     (void)conn;
     struct np_link *link = ctx;
     const char *stopped = how_stopped(event, detail);
+    bool io_paused = event == VIR_DOMAIN_EVENT_SUSPENDED && detail == VIR_DOMAIN_EVENT_SUSPENDED_IOERROR;
     unsigned char uuid[VIR_UUID_BUFLEN];
     if (virDomainGetUUID(domain, uuid) < 0)
         return 0;
@@ -110,11 +111,26 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int 
          watch = next_watch(watch->next, uuid)) {
         if (stopped != NULL)
             watch->news.stopped = stopped;
+        watch->news.io_paused |= io_paused;
         watch->news.count++;
     }
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
     return 0;
+}
+
+static void count_event(struct np_link *link, virDomainPtr domain)
+{
+    unsigned char uuid[VIR_UUID_BUFLEN];
+    if (virDomainGetUUID(domain, uuid) < 0)
+        return;
+
+    pthread_mutex_lock(&lock);
+    for (struct np_watch *watch = next_watch(link->watches, uuid); watch;
+         watch = next_watch(watch->next, uuid))
+        watch->news.count++;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
 }
 
 /* A job that fails while it begins ends without an event of its own: only its disks' block jobs tell. */
@@ -125,15 +141,42 @@ static void on_block_job(virConnectPtr conn, virDomainPtr domain, const char *di
     (void)disk;
     (void)type;
     (void)status;
+    count_event(ctx, domain);
+}
+
+/* Which file has grown, and how far, is looked up by whoever waits. */
+static void on_threshold(virConnectPtr conn, virDomainPtr domain, const char *device, const char *path,
+                         unsigned long long threshold, unsigned long long excess, void *ctx)
+{
+    (void)conn;
+    (void)device;
+    (void)path;
+    (void)threshold;
+    (void)excess;
+    count_event(ctx, domain);
+}
+
+/* When a scratch file is what failed, libvirt names neither device nor path. */
+static void on_io_error(virConnectPtr conn, virDomainPtr domain, const char *path, const char *device,
+                        int action, const char *reason, void *ctx)
+{
+    (void)conn;
+    (void)path;
+    (void)device;
+    (void)reason;
     struct np_link *link = ctx;
     unsigned char uuid[VIR_UUID_BUFLEN];
     if (virDomainGetUUID(domain, uuid) < 0)
         return;
 
+    bool pauses = action == VIR_DOMAIN_EVENT_IO_ERROR_PAUSE;
     pthread_mutex_lock(&lock);
     for (struct np_watch *watch = next_watch(link->watches, uuid); watch;
-         watch = next_watch(watch->next, uuid))
+         watch = next_watch(watch->next, uuid)) {
+        watch->news.io_pauses |= pauses;
+        watch->news.io_failed |= !pauses;
         watch->news.count++;
+    }
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
 }
@@ -176,7 +219,12 @@ static const struct {
     {VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, VIR_DOMAIN_EVENT_CALLBACK(on_job)},
     {VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle)},
     {VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2, VIR_DOMAIN_EVENT_CALLBACK(on_block_job)},
+    {VIR_DOMAIN_EVENT_ID_BLOCK_THRESHOLD, VIR_DOMAIN_EVENT_CALLBACK(on_threshold)},
+    {VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, VIR_DOMAIN_EVENT_CALLBACK(on_io_error)},
 };
+
+_Static_assert(NP_ARRAY_SIZE(registrations) == NP_ARRAY_SIZE(((struct np_link *)0)->callbacks),
+               "each registration has its place in the link");
 
 /* Libvirt drops a registration's reference by release(); not that of one that failed. */
 static int register_all(struct np_link *link)
@@ -201,8 +249,9 @@ int np_link_begin(virConnectPtr conn, bool can_break, struct np_link **out, stru
     struct np_link *link = malloc(sizeof(*link));
     if (link == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot watch the connection to libvirt");
-    *link =
-        (struct np_link){.references = 1, .conn = conn, .can_break = can_break, .callbacks = {-1, -1, -1}};
+    *link = (struct np_link){.references = 1, .conn = conn, .can_break = can_break};
+    for (size_t i = 0; i < NP_ARRAY_SIZE(link->callbacks); i++)
+        link->callbacks[i] = -1;
     if (register_all(link) < 0) {
         np_virt_error(err, "cannot register for the events of libvirt");
         np_link_end(link);
@@ -262,6 +311,14 @@ void np_watch_read(struct np_watch *watch, struct np_watch_news *news)
     pthread_mutex_unlock(&lock);
 }
 
+void np_watch_wake(struct np_watch *watch)
+{
+    pthread_mutex_lock(&lock);
+    watch->news.count++;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
 bool np_watch_wait(struct np_watch *watch, unsigned long seen, unsigned seconds)
 {
     return np_watch_wait_ms(watch, seen, seconds * 1000);
@@ -281,7 +338,8 @@ bool np_watch_wait_ms(struct np_watch *watch, unsigned long seen, unsigned milli
     pthread_mutex_lock(&lock);
     int failed = 0;
     while (watch->news.count <= seen && failed == 0)
-        failed = pthread_cond_timedwait(&changed, &lock, &until);
+        failed = milliseconds == NP_WATCH_FOREVER ? pthread_cond_wait(&changed, &lock)
+                                                  : pthread_cond_timedwait(&changed, &lock, &until);
     bool came = watch->news.count > seen;
     pthread_mutex_unlock(&lock);
     return came;

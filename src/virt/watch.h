@@ -8,6 +8,7 @@
 #include "nbdpull/error.h"
 
 #include <libvirt/libvirt.h>
+#include <limits.h>
 
 /* The events of one connection, and whether it still stands. Libvirt refuses a second registration for a
  * domain. */
@@ -23,6 +24,9 @@ struct np_watch_news {
     unsigned long count; /* events so far, of every kind; the end of the connection is one */
     const char *stopped; /* how the domain ended ("was destroyed"), or NULL; static string */
     char job_error[256]; /* what the event of the last completed job said, or "" */
+    bool io_failed;      /* an I/O error of the host was reported to the guest, or ignored */
+    bool io_pauses;      /* one that pauses the guest came; the pause itself may be yet to come */
+    bool io_paused;      /* the guest was paused by one */
 };
 
 struct np_watch;
@@ -33,8 +37,12 @@ void np_watch_end(struct np_watch *watch); /* takes NULL */
 
 void np_watch_read(struct np_watch *watch, struct np_watch_news *news);
 
+/* An event of our own: for whoever waits. */
+void np_watch_wake(struct np_watch *watch);
+
 /* Wait until more than `seen` events have come. False when `seconds` went by without one. */
 bool np_watch_wait(struct np_watch *watch, unsigned long seen, unsigned seconds);
 bool np_watch_wait_ms(struct np_watch *watch, unsigned long seen, unsigned milliseconds);
+#define NP_WATCH_FOREVER UINT_MAX /* milliseconds */
 
 #endif

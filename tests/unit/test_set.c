@@ -389,7 +389,8 @@ static void test_intent__comes_back_until_it_is_cleared(void **state)
                                .uri = "qemu:///system",
                                .socket = "/run/x/sock",
                                .work_dir = "/run/x",
-                               .started = "2026-11-20T03:00:00Z"};
+                               .started = "2026-11-20T03:00:00Z",
+                               .guest_ran = true};
     ok(np_uuid_random(&intent.domain, &err));
     {
         NP_OPEN(set, NP_SET_CREATE);
@@ -402,6 +403,7 @@ static void test_intent__comes_back_until_it_is_cleared(void **state)
     assert_true(found);
     assert_string_equal(read.point_id, intent.point_id);
     assert_string_equal(read.checkpoint, intent.checkpoint);
+    assert_true(read.guest_ran);
     assert_string_equal(read.uri, intent.uri);
     assert_string_equal(read.socket, intent.socket);
     assert_string_equal(read.work_dir, intent.work_dir);

@@ -392,6 +392,29 @@ static void test_job_xml__socket_of_any_job_can_be_named(void **state)
     }
 }
 
+static void test_job_xml__scratch_node_is_of_our_job_only(void **state)
+{
+    (void)state;
+    static const char job[] =
+        "<domainbackup mode='pull'><server transport='unix' socket='/s'/><disks>"
+        "<disk name='vda' backup='yes' type='file' index='7'><scratch file='/f'/></disk>"
+        "<disk name='vdb' backup='no'/><disk name='vdc' backup='yes' type='file'/></disks></domainbackup>";
+    static const char *const asked[][3] = {
+        {"/s", "vda", "vda[7]"}, {"/t", "vda", NULL}, {"/s", "vdb", NULL}, {"/s", "vdd", NULL}};
+    for (size_t i = 0; i < NP_ARRAY_SIZE(asked); i++) {
+        struct np_error err = NP_ERROR_INIT;
+        NP_AUTO_FREE char *node = NULL;
+        ok(np_job_xml_scratch_node(job, asked[i][0], asked[i][1], &node, &err));
+        if (asked[i][2] == NULL)
+            assert_null(node);
+        else
+            assert_string_equal(node, asked[i][2]);
+    }
+    struct np_error err = NP_ERROR_INIT;
+    NP_AUTO_FREE char *node = NULL;
+    fails(NP_FAILED, np_job_xml_scratch_node(job, "/s", "vdc", &node, &err));
+}
+
 /* ---- NVRAM ---- */
 
 static void test_xml__nvram_path(void **state)
@@ -743,6 +766,7 @@ int main(void)
         cmocka_unit_test(test_job_xml__wrong_specs_are_refused),
         cmocka_unit_test(test_job_xml__readback_must_be_what_was_asked),
         cmocka_unit_test(test_job_xml__socket_of_any_job_can_be_named),
+        cmocka_unit_test(test_job_xml__scratch_node_is_of_our_job_only),
         cmocka_unit_test(test_xml__nvram_path),
         cmocka_unit_test(test_relocate__nothing_of_the_original_is_left),
         cmocka_unit_test(test_relocate__what_the_guest_needs_is_kept),
