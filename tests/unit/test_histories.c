@@ -106,7 +106,7 @@ static void resize(struct world *world)
     uint64_t old = world->grid.size, size = pick_size(world);
     if (pick(3) > 0 && size < old)
         size = np_min_u64(old + pick(3 * world->grid.granule), ROOM);
-    bool filled = pick(4) == 0; /* marks nothing dirty either */
+    bool filled = pick(2) == 0; /* marks nothing dirty either */
     for (uint64_t i = np_min_u64(old, size); i < ROOM; i++) {
         world->bytes[i] = filled && i < size ? 7 : 0;
         if (i % UNIT == 0 || world->bytes[i] != 0)

@@ -325,6 +325,25 @@ static void test_increment__clean_zero_over_data_is_stored_as_zero(void **state)
     clear(history);
 }
 
+/* A disk that was grown preallocated: block status tells old and new part in one breath, as clean data. */
+static void test_increment__clean_data_behind_the_old_end_is_stored(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 8; seed++) { /* block status is cut, or it is not */
+        srand(seed);
+        struct history *history = begin(4 * CHUNK);
+        guest_write(&history->guest, 0, 4 * CHUNK, 0);
+        take(history, NP_SCOPE_ALL);
+        history->guest.size = 8 * CHUNK;
+        guest_write(&history->guest, 4 * CHUNK, 4 * CHUNK, 0);
+        memset(history->guest.dirty, 0, sizeof(history->guest.dirty));
+        take(history, NP_SCOPE_DIRTY);
+        assert_true(history->counts.data == 4 * CHUNK);
+        check_point(history, 1);
+        clear(history);
+    }
+}
+
 static void test_increment__a_chain_that_does_not_add_up_is_refused(void **state)
 {
     (void)state;
@@ -481,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_increment__nothing_dirty_stores_and_reads_nothing),
         cmocka_unit_test(test_increment__dirty_and_zero_is_stored_as_zero),
         cmocka_unit_test(test_increment__clean_zero_over_data_is_stored_as_zero),
+        cmocka_unit_test(test_increment__clean_data_behind_the_old_end_is_stored),
         cmocka_unit_test(test_increment__a_chain_that_does_not_add_up_is_refused),
         cmocka_unit_test(test_trust__an_honest_bitmap_is_believed),
         cmocka_unit_test(test_trust__clean_data_over_zero_is_a_proof),
