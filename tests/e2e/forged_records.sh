@@ -76,7 +76,7 @@ edit 0002 '.checkpoint = "'"$(printf '%090d' 1)"'\u001b[1m" | .time = "\n\u001b[
 np 0 dump -i "$set"
 grep -qP '[^\n -~]' "$NP_OUT" && lab_fail "control characters: $(cat -v "$NP_OUT")"
 [ "$(wc -L <"$NP_OUT")" -le 100 ] || lab_fail "wider than 100 columns: $(cat "$NP_OUT")"
-[ "$(wc -l <"$NP_OUT")" -eq 10 ] || lab_fail "a line was broken: $(cat "$NP_OUT")"
+[ "$(wc -l <"$NP_OUT")" -eq 11 ] || lab_fail "a line was broken: $(cat "$NP_OUT")"
 grep -q " $long\$" "$NP_OUT" || lab_fail "the long name was cut: $(cat "$NP_OUT")"
 
 # Made under a umask that forbids everything, the directory is ours all the same.
