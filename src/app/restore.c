@@ -315,6 +315,26 @@ static int write_disk(struct restore *restore, struct np_origin *origin, size_t 
     return written;
 }
 
+static int restore_disks(struct restore *restore, struct np_origin *origin, struct np_error *err)
+{
+    if (survey(restore, origin, err) < 0)
+        return -1;
+    if (restore->request->dry_run) {
+        name_missing(restore->request, origin->point, &origin->points);
+        return 0;
+    }
+    for (size_t i = 0; i < restore->count; i++)
+        if (make_target(restore, i, err) < 0 || write_disk(restore, origin, i, err) < 0)
+            return -1;
+    if (commit_all(restore, err) < 0)
+        return -1;
+    if (origin->stream != NULL)
+        name_elsewhere(restore->request, np_stream_meta(origin->stream));
+    else
+        name_missing(restore->request, origin->point, &origin->points);
+    return 0;
+}
+
 static int restore_from_origin(struct restore *restore, struct np_error *err)
 {
     NP_CLEANUP(np_origin_close) struct np_origin origin = {.fd = -1};
@@ -323,26 +343,14 @@ static int restore_from_origin(struct restore *restore, struct np_error *err)
     snprintf(restore->result->domain, sizeof(restore->result->domain), "%s", origin.domain);
     snprintf(restore->result->point, sizeof(restore->result->point), "%s", origin.point->id);
     snprintf(restore->result->time, sizeof(restore->result->time), "%s", origin.point->time);
-
-    bool dry = restore->request->dry_run;
-    if (!dry && np_restore_dir_open(restore->request->dir, origin.domain, &restore->dir, err) < 0)
+    if (!restore->request->dry_run &&
+        np_restore_dir_open(restore->request->dir, origin.domain, &restore->dir, err) < 0)
         return -1;
-    if (survey(restore, &origin, err) < 0)
-        return -1;
-    if (dry) {
-        name_missing(restore->request, origin.point, &origin.points);
+    if (restore_disks(restore, &origin, err) == 0)
         return 0;
-    }
-    for (size_t i = 0; i < restore->count; i++)
-        if (make_target(restore, i, err) < 0 || write_disk(restore, &origin, i, err) < 0)
-            return -1;
-    if (commit_all(restore, err) < 0)
-        return -1;
-    if (origin.stream != NULL)
-        name_elsewhere(restore->request, np_stream_meta(origin.stream));
-    else
-        name_missing(restore->request, origin.point, &origin.points);
-    return 0;
+    if (err->class == NP_DAMAGED && origin.set != NULL)
+        np_restore_name_good_points(restore->request, &origin, err);
+    return -1;
 }
 
 /* ---- from a pipe ---- */

@@ -5,6 +5,8 @@
 #ifndef NP_RESTORE_PARTS_H
 #define NP_RESTORE_PARTS_H
 
+#include "origin.h"
+
 #include "nbdpull/app.h"
 #include "nbdpull/restore.h"
 
@@ -45,5 +47,12 @@ int np_restore_refuse_companions(const struct np_restore_dir *dir, struct np_err
 /** Write NAME.original.xml, NAME.xml and NAME.nvram; adds them to result->files. */
 int np_restore_companions(const struct np_restore_dir *dir, const struct np_companions *companions,
                           const char *format, struct np_restore_result *result, struct np_error *err);
+
+/**
+ * Add to the error of a restore from a set which other points can still be restored, the newest first: those
+ * whose streams are all there and linked, and none of which the error names. No data is read.
+ */
+void np_restore_name_good_points(const struct np_restore_request *request, struct np_origin *origin,
+                                 struct np_error *err);
 
 #endif

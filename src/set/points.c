@@ -70,9 +70,19 @@ static int refuse_duplicates(const struct np_set *set, const struct np_points *p
             return np_fail(
                 err, NP_DAMAGED,
                 "%s: %s and %s have the same stream UUID: one of them, with its record in points/, is a "
-                "copy of the other; take it out of the set",
+                "copy of the other; take it out of the set, and all other points are as good as before",
                 set->path, disks[i - 1]->file, disks[i]->file);
     return 0;
+}
+
+/* A point builds on older ones only. */
+static int name_unaffected(const char *id, struct np_error *err)
+{
+    size_t length = strlen(err->message);
+    if (err->class == NP_DAMAGED)
+        snprintf(err->message + length, sizeof(err->message) - length,
+                 "; the points before %s do not need it: they are good once it is moved out of points/", id);
+    return -1;
 }
 
 int np_set_points(struct np_set *set, struct np_points *points, struct np_error *err)
@@ -93,7 +103,7 @@ int np_set_points(struct np_set *set, struct np_points *points, struct np_error 
             continue;
         }
         if (read_point(set, id, &all.list[all.count], &found, err) < 0)
-            return -1;
+            return name_unaffected(id, err);
         all.count += found; /* a reader may meet a point that is being removed */
     }
     if (all.count > 1)
