@@ -587,6 +587,35 @@ np_start_slow()
     lab_eventually "the job begins" np_is_pulling "$set" "$name"
 }
 
+# np_start_held NAME [ARGUMENT...]: a copy into a pipe that nobody reads, in the middle of its job when this returns;
+# it stays there until np_release FILE, which takes the stream. What it says is in NP_ERR. Then np_wait STATUS.
+np_start_held()
+{
+    local name=$1
+    shift
+    [ -p "$LAB_DIR/tmp/lab.held" ] || mkfifo "$LAB_DIR/tmp/lab.held" || lab_fail "no pipe"
+    exec 9<>"$LAB_DIR/tmp/lab.held"
+    NP_ERR=$LAB_DIR/tmp/lab.bg.err
+    NP_SAID="nbdpull backup into a pipe $*"
+    env --default-signal=INT "$NBDPULL" backup -c "$LAB_URI" -d "$name" -l copy -o - "$@" \
+        >"$LAB_DIR/tmp/lab.held" 2>"$NP_ERR" </dev/null 9>&- &
+    NP_PID=$!
+    lab_eventually "the job begins" np_has_scratch
+}
+
+np_has_scratch()
+{
+    kill -0 "$NP_PID" 2>/dev/null || lab_fail "$NP_SAID ended too soon: $(head -c 1000 "$NP_ERR")"
+    [ -n "$(find "$LAB_DIR" /var/tmp -path '*/nbdpull-*/*.scratch' 2>/dev/null)" ]
+}
+
+np_release()
+{
+    exec 8<"$LAB_DIR/tmp/lab.held" 9>&-
+    cat <&8 >"$1"
+    exec 8<&-
+}
+
 # np_refuses STATUS PATTERN ARGUMENT...: it fails with one clear line that says so, and changes nothing.
 np_refuses()
 {

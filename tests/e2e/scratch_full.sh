@@ -52,21 +52,14 @@ np 0 restore -i "$LAB_DIR/set" -o "$LAB_DIR/out"
 lab_same "$LAB_DIR/out/vda.qcow2" "$LAB_DIR/truth"
 
 # 16M are overwritten, and there is space for it: thresholds come and are armed anew. Nobody reads the pipe meanwhile.
-mkfifo "$LAB_DIR/fifo"
-exec 7<>"$LAB_DIR/fifo"
-"$NBDPULL" backup -c "$LAB_URI" -d "$LAB_NAME" -l copy -o - --scratch-dir "$LAB_DIR/enough" --scratch-reserve 6M -v \
-    >"$LAB_DIR/fifo" 2>"$LAB_DIR/err" </dev/null 7>&- &
-NP_PID=$!
-job_runs() { lab_virsh backup-dumpxml "$LAB_NAME" >/dev/null 2>&1; }
-lab_eventually "the job begins" job_runs
+np_start_held "$LAB_NAME" --scratch-dir "$LAB_DIR/enough" --scratch-reserve 6M -v
 overwrite "$LAB_DIR/enough" 0x66
-exec 8<"$LAB_DIR/fifo" 7>&-
-cat <&8 >"$LAB_DIR/stream"
-wait $NP_PID || lab_fail "there was space: $(cat "$LAB_DIR/err")"
+np_release "$LAB_DIR/stream"
+np_wait 0
 [ $written = yes ] || lab_fail "the backup was over before all was written"
-looks=$(grep -c "scratch: .* bytes are free" "$LAB_DIR/err")
+looks=$(grep -c "scratch: .* bytes are free" "$NP_ERR")
 lab_note "looks: $looks"
 [ "$looks" -ge 3 ] || lab_fail "it looked $looks times"
-grep -q "scratch: 16777216 bytes were used" "$LAB_DIR/err" || lab_fail "$(cat "$LAB_DIR/err")"
+grep -q "scratch: 16777216 bytes were used" "$NP_ERR" || lab_fail "$(cat "$NP_ERR")"
 np 0 restore -i "$LAB_DIR/stream" -o "$LAB_DIR/out2"
 lab_same "$LAB_DIR/out2/vda.qcow2" "$LAB_DIR/truth"
