@@ -17,7 +17,7 @@
 #define CHUNK NP_CHUNK_MIN
 #define GRANULE NP_GRANULE_MIN
 #define SECTOR 512u
-#define SIZE_MAX_ (24 * CHUNK)
+#define SIZE_MAX_ (40 * CHUNK)
 #define POINTS 9
 
 /* The disk as the guest has it, and what block status would say of it. */
@@ -438,6 +438,21 @@ static void test_trust__an_image_that_was_swapped_is_seen_by_the_sample(void **s
     }
 }
 
+/* Far from the first and the last ones the random part of the sample must see it. */
+static void test_trust__a_change_in_the_middle_is_seen_by_the_sample(void **state)
+{
+    (void)state;
+    srand(1);
+    struct history *history = begin(SIZE_MAX_);
+    guest_write(&history->guest, 0, SIZE_MAX_, 0);
+    take(history, NP_SCOPE_ALL);
+    for (uint64_t offset = GRANULE; offset < SIZE_MAX_ - (2u << 20); offset += GRANULE)
+        history->guest.bytes[offset] ^= 0xff;
+    struct np_trust verdict = trust(history, 1);
+    assert_false(verdict.believed);
+    clear(history);
+}
+
 /*
  * Shrunk inside a granule and grown again: what was lost behind it is a hole now, and the granule itself is
  * the last one with clean data, half of it gone. Chance must have no part in finding it.
@@ -505,6 +520,7 @@ int main(void)
         cmocka_unit_test(test_trust__an_honest_bitmap_is_believed),
         cmocka_unit_test(test_trust__clean_data_over_zero_is_a_proof),
         cmocka_unit_test(test_trust__an_image_that_was_swapped_is_seen_by_the_sample),
+        cmocka_unit_test(test_trust__a_change_in_the_middle_is_seen_by_the_sample),
         cmocka_unit_test(test_trust__half_a_granule_lost_by_shrinking_is_seen),
         cmocka_unit_test(test_trust__a_damaged_index_is_found_where_the_bitmap_needs_no_look),
     };
