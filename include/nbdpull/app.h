@@ -156,6 +156,8 @@ struct np_restore_request {
     struct np_targets disks;   /**< empty: all of the point */
     const char *format;        /**< a name of the target table */
     const char *preallocation; /**< NULL: off */
+    uint64_t cluster_size;     /**< bytes; 0: the format's default */
+    const char *compat;        /**< NULL: the format's default */
     unsigned workers;
     struct np_cancel *cancel;
     struct np_progress_hook progress;

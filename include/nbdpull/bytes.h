@@ -1,6 +1,6 @@
 /**
  * @file bytes.h
- * Little-endian access, overflow-checked arithmetic and powers of two. Never a struct laid over bytes.
+ * Byte order, overflow-checked arithmetic and powers of two. Never a struct laid over bytes.
  */
 #ifndef NBDPULL_BYTES_H
 #define NBDPULL_BYTES_H
@@ -47,6 +47,28 @@ static inline void np_put_le64(void *to, uint64_t v)
 {
     np_put_le32(to, (uint32_t)v);
     np_put_le32((uint8_t *)to + 4, (uint32_t)(v >> 32));
+}
+
+/* Big-endian, for the formats of others. */
+
+static inline uint64_t np_get_be64(const void *from)
+{
+    return __builtin_bswap64(np_get_le64(from));
+}
+
+static inline void np_put_be16(void *to, uint16_t v)
+{
+    np_put_le16(to, __builtin_bswap16(v));
+}
+
+static inline void np_put_be32(void *to, uint32_t v)
+{
+    np_put_le32(to, __builtin_bswap32(v));
+}
+
+static inline void np_put_be64(void *to, uint64_t v)
+{
+    np_put_le64(to, __builtin_bswap64(v));
 }
 
 /** True and *sum = a + b, or false when that does not fit 64 bits. */

@@ -16,7 +16,8 @@ struct np_target_options {
     const char *name;          /**< file name in dir, e.g. "vda.qcow2"; checked by the caller */
     uint64_t size;             /**< virtual size in bytes, not rounded */
     const char *preallocation; /**< "off", "metadata", "falloc", "full"; NULL is "off" */
-    unsigned writers;          /**< most writers open at once, at least 1 */
+    uint64_t cluster_size;     /**< bytes; 0: the format's default */
+    const char *compat;        /**< "0.10", "1.1"; NULL: the format's default */
     struct np_cancel *cancel;  /**< or NULL; once it is asked, everything but close fails (NP_INTERRUPTED) */
 };
 
@@ -25,11 +26,9 @@ struct np_target_ops {
     const char *extension; /**< of the file, without the dot */
 
     /**
-     * Make the temporary image; it reads as zeroes everywhere. Refuses when `name` exists (NP_FAILED), and a
-     * preallocation that the format does not have (NP_USAGE). A size that the format cannot hold is rounded
-     * up with zeroes, and a warning is logged.
-     *
-     * Call it from a thread that lives until close: a helper process may be tied to it (subprocess.h).
+     * Make the temporary image; it reads as zeroes everywhere. Refuses when `name` exists (NP_FAILED), and
+     * what the format does not have of preallocation, cluster size and compat (NP_USAGE). A size that the
+     * format cannot hold is rounded up with zeroes, and a warning is logged.
      * @param target out, owned: end it with close
      */
     int (*create)(const struct np_target_options *options, void **target, struct np_error *err);
@@ -46,7 +45,7 @@ struct np_target_ops {
     /** End a writer. Takes NULL. */
     void (*writer_close)(void *writer);
 
-    /** Make all that was written durable, check the image, put it under its name. Writers are closed. */
+    /** Make all that was written durable and put the image under its name. Writers are closed. */
     int (*commit)(void *target, struct np_error *err);
 
     /** Free; removes what was not committed. Takes NULL. */

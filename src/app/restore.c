@@ -156,7 +156,8 @@ static int make_target(struct restore *restore, size_t i, struct np_error *err)
         .name = restore->files[i],
         .size = disk->geometry.size,
         .preallocation = restore->request->preallocation,
-        .writers = restore->request->workers,
+        .cluster_size = restore->request->cluster_size,
+        .compat = restore->request->compat,
         .cancel = restore->request->cancel,
     };
     if (restore->ops->create(&options, &disk->target, err) < 0) {

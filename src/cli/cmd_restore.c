@@ -20,7 +20,9 @@ static const char help[] =
     "                          \"2026-11-20 03:00\" is the newest point not after it\n"
     "      --dry-run           check every link and say what would be done\n"
     "  -d, --disk DISK         only these disks: vda,vdb or repeated\n"
-    "      --format FORMAT     qcow2 (default) or raw (needs no QEMU program)\n"
+    "      --format FORMAT     qcow2 (default) or raw\n"
+    "      --cluster-size SIZE  of qcow2: 512 to 2M (default: 64K)\n"
+    "      --compat VERSION    of qcow2: 1.1 (default) or 0.10\n"
     "      --preallocation MODE  off (default), metadata, falloc, full\n"
     "  -w, --workers N         expanders and writers (default: cores, at most 8)\n"
     "      --json              one JSON document with all that was done\n"
@@ -61,6 +63,8 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         {0, "dry-run", NP_OPTION_FLAG, &request->dry_run},
         {0, "format", NP_OPTION_STRING, &request->format},
         {0, "preallocation", NP_OPTION_STRING, &request->preallocation},
+        {0, "cluster-size", NP_OPTION_SIZE, &request->cluster_size},
+        {0, "compat", NP_OPTION_STRING, &request->compat},
         {'w', "workers", NP_OPTION_WORKERS, &request->workers},
         {0},
     };

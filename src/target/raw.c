@@ -77,6 +77,8 @@ static int find_preallocation(const char *name, const struct preallocation **how
 static int raw_create(const struct np_target_options *options, void **target, struct np_error *err)
 {
     const struct preallocation *how;
+    if (options->cluster_size != 0 || options->compat != NULL)
+        return np_fail(err, NP_USAGE, "a raw image has no clusters and no compat");
     if (find_preallocation(options->preallocation, &how, err) < 0 ||
         np_cancel_check(options->cancel, err) < 0)
         return -1;

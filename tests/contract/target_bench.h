@@ -40,7 +40,6 @@ static inline void bench_init(struct bench *bench, const struct np_target_ops *o
         .dir_path = bench->directory,
         .name = bench->name,
         .size = size,
-        .writers = 2,
         .cancel = &bench->cancel,
     };
     assert_true(bench->options.dir >= 0);

@@ -52,15 +52,28 @@ restored first vda.qcow2 vdc.qcow2
 np 0 restore -i "$set/streams/0001.vda.nbp" -o "$LAB_DIR/out"
 restored first vda.qcow2
 
-# Raw needs no QEMU program at all, and is sparse.
+# No QEMU program is needed, for any format. Raw is sparse.
 mkdir "$LAB_DIR/bin"
+ln -s "$(command -v sed)" "$LAB_DIR/bin/sed" # for np itself
+for how in off metadata falloc full; do
+    PATH=$LAB_DIR/bin np 0 restore -i "$set" -o "$LAB_DIR/out" --until 1 --preallocation $how
+    restored first vda.qcow2 vdb.qcow2 vdc.qcow2
+done
 PATH=$LAB_DIR/bin np 0 restore -i "$set" -o "$LAB_DIR/out" --until 1 --format raw
 [ "$(lab_used "$LAB_DIR/out/vda.raw")" -lt $((4 << 20)) ] || lab_fail "raw: not thin"
 restored first vda.raw vdb.raw vdc.raw
-PATH=$LAB_DIR/bin np 1 restore -i "$set" -o "$LAB_DIR/out" --until 1
-np_said 'qemu-img'
-[ -z "$(find "$LAB_DIR/out" -name '*.qcow2' 2>/dev/null)" ] || lab_fail "an image without qemu-img"
-rm -rf "$LAB_DIR/out"
+
+# Cluster size and version.
+for shape in 512:1.1 4K:0.10 2M:1.1; do
+    np 0 restore -i "$set" -o "$LAB_DIR/out" -d vda --cluster-size ${shape%:*} --compat ${shape#*:}
+    qemu-img info --output=json "$LAB_DIR/out/vda.qcow2" >"$LAB_DIR/info" || lab_fail "qemu-img info"
+    [ "$(jq -r '"\(."cluster-size"):\(."format-specific".data.compat)"' "$LAB_DIR/info")" = \
+        "$(numfmt --from=iec "${shape%:*}"):${shape#*:}" ] || lab_fail "$shape gave $(cat "$LAB_DIR/info")"
+    restored second vda.qcow2
+done
+np_refuses 2 'clusters.*3000' restore -i "$set" -o "$LAB_DIR/out" --cluster-size 3000
+np_refuses 2 "compat '1.0'" restore -i "$set" -o "$LAB_DIR/out" --compat 1.0
+np_refuses 2 'raw' restore -i "$set" -o "$LAB_DIR/out" --format raw --cluster-size 64K
 
 # Preallocation: nothing, the tables, or everything is there from the start.
 for how in off metadata falloc full; do
