@@ -118,7 +118,8 @@ static int drop_dead_disk(struct np_domain *domain, virDomainCheckpointPtr check
 
 /* One attempt. @param left out: 0, it is gone; else it covers one disk less, so many, and is worth another
  * attempt */
-static int try_delete(struct np_domain *domain, const char *name, size_t *left, struct np_error *err)
+static int try_delete(struct np_domain *domain, const char *name, bool say, size_t *left,
+                      struct np_error *err)
 {
     *left = 0;
     AUTO_CHECKPOINT checkpoint = virDomainCheckpointLookupByName(domain->ptr, name, 0);
@@ -143,7 +144,9 @@ static int try_delete(struct np_domain *domain, const char *name, size_t *left, 
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot delete checkpoint %s", name);
     if (drop_dead_disk(domain, checkpoint, text, left, err) < 0)
         return -1;
-    np_log_info("domain %s, checkpoint %s: %s; deleting it without that bitmap", domain->name, name, text);
+    if (say)
+        np_log_info("domain %s, checkpoint %s: %s; deleting it without that bitmap", domain->name, name,
+                    text);
     if (*left == 0 && virDomainCheckpointDelete(checkpoint, VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY) < 0)
         return np_virt_error(err, "cannot delete checkpoint %s of domain %s", name, domain->name);
     return 0;
@@ -151,10 +154,15 @@ static int try_delete(struct np_domain *domain, const char *name, size_t *left, 
 
 int np_checkpoint_delete(struct np_domain *domain, const char *name, struct np_error *err)
 {
+    return np_checkpoint_delete_as(domain, name, true, err);
+}
+
+int np_checkpoint_delete_as(struct np_domain *domain, const char *name, bool say, struct np_error *err)
+{
     size_t left = SIZE_MAX;
     do {
         size_t before = left;
-        if (try_delete(domain, name, &left, err) < 0)
+        if (try_delete(domain, name, say, &left, err) < 0)
             return -1;
         if (left >= before)
             return np_fail(err, NP_FAILED,

@@ -140,7 +140,7 @@ static int redefine_broken(struct np_domain *domain, const char *name, xmlDocPtr
         return -1;
     if (usable)
         return 0;
-    if (np_checkpoint_delete(domain, name, err) < 0)
+    if (np_checkpoint_delete_as(domain, name, false, err) < 0)
         return -1;
     *err = why;
     return -1;

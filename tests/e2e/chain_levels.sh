@@ -1,6 +1,6 @@
 #!/bin/bash
 # A chain of full, increments and differentials over two qcow2 disks and a raw one: every point is exact.
-# labs: embed system
+# labs: embed system session
 . "$(dirname "$0")/lab.sh"
 lab_start
 
