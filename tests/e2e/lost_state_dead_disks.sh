@@ -38,7 +38,7 @@ exact()
         lab_truth "$LAB_NAME" "$target" "$LAB_DIR/tmp/$target"
     done
     np_backup "$LAB_NAME" -l inc -o "$set" --json
-    [ "$(jq -r '[.disks[].how] | join(" ")' "$NP_OUT")" = "$hows" ] || lab_fail "$(cat "$NP_OUT")"
+    [ "$(jq -r '[.disks[] | select(.stored) | .how] | join(" ")' "$NP_OUT")" = "$hows" ] || lab_fail "$(cat "$NP_OUT")"
     np 0 restore -i "$set" -o "$LAB_DIR/out"
     for target in "$@"; do
         lab_same "$LAB_DIR/out/$target.qcow2" "$LAB_DIR/tmp/$target"
