@@ -84,15 +84,20 @@ write_something()
     [ -z "$said" ] || lab_fail "write: $said"
 }
 
-# QEMU refuses it as long as the image holds a bitmap that a killed QEMU left inconsistent.
+# QEMU refuses it as long as the image holds a bitmap that a killed QEMU left inconsistent. Seen once on a loaded
+# machine: "in use", a moment after a run, whose job must be over soon.
+try_resize()
+{
+    said=$(lab_virsh "blockresize $domain $1 ${2}B" 2>&1) && size[$1]=$2
+    [[ $said != *" is in use"* ]]
+}
+
 resize()
 {
     local said
-    if said=$(lab_virsh "blockresize $domain $1 ${2}B" 2>&1); then
-        size[$1]=$2
-    elif [[ $said != *"is inconsistent and cannot be used"* ]]; then
+    lab_eventually "$1 is not in use" try_resize "$1" "$2"
+    [ "${size[$1]}" -eq "$2" ] || [[ $said == *"is inconsistent and cannot be used"* ]] ||
         lab_fail "cannot resize $1 to $2: $said"
-    fi
 }
 
 grow()
