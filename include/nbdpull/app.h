@@ -220,6 +220,17 @@ struct np_dump_result {
 int np_app_dump(const struct np_dump_request *request, struct np_dump_result *result, struct np_error *err);
 void np_dump_result_clear(struct np_dump_result *result); /**< takes a zeroed struct */
 
+/* ---- guardian ---- */
+
+/**
+ * The guardian's own process: wait until the run that started it ends, and put right what it left if it was
+ * killed. NP_USAGE when no run is there.
+ * @param set     path of the set, or NULL
+ * @param channel socket to the run
+ * @param lock    the set's lock, inherited
+ */
+int np_app_guardian(const char *set, int channel, int lock, struct np_error *err);
+
 /* ---- checkpoints ---- */
 
 struct np_checkpoints_request {

@@ -29,6 +29,11 @@ enum np_set_mode {
  */
 int np_set_open(const char *path, enum np_set_mode mode, const char *command, struct np_set **set,
                 struct np_error *err);
+/**
+ * Open for writing with a lock that was inherited (np_set_lock_fd of a process that has ended since).
+ * @param lock taken, on success only. NP_FAILED when it is not the lock of the set at that path
+ */
+int np_set_adopt(const char *path, int lock, struct np_set **set, struct np_error *err);
 void np_set_close(struct np_set *set); /**< unlocks; takes NULL */
 
 /**
@@ -205,7 +210,7 @@ int np_set_config_read(struct np_set *set, const char *point_id, const char *nam
 
 /** What a running backup has begun. */
 struct np_intent {
-    char point_id[NP_POINT_ID_MAX];
+    char point_id[NP_POINT_ID_MAX];     /**< "" for a run without a set: never in a set's own */
     char checkpoint[NP_CHECKPOINT_MAX]; /**< "" none */
     char uri[256];
     struct np_uuid domain;
@@ -214,6 +219,12 @@ struct np_intent {
     char started[NP_TIME_MAX];
     bool guest_ran; /**< it was not paused: if an I/O error has paused it since, it is to be resumed */
 };
+
+/** As JSON, for a guardian. @param text out, owned (free), NUL-terminated; size without the NUL */
+int np_intent_encode(const struct np_intent *intent, char **text, size_t *size, struct np_error *err);
+/** @param from for messages */
+int np_intent_decode(const char *text, size_t size, const char *from, struct np_intent *intent,
+                     struct np_error *err);
 
 /** Durable before it returns. */
 int np_set_intent_write(struct np_set *set, const struct np_intent *intent, struct np_error *err);

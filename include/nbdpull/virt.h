@@ -5,7 +5,7 @@
  * The first connection starts libvirt's event loop in a thread of its own, with all signals blocked, which
  * runs until the process ends. Functions may be called from any one thread at a time. Libvirt's error is
  * copied at the call. NP_FAILED unless said otherwise. Libvirt itself prints nothing. It is not fork-safe:
- * start child processes by exec only, and a guardian before the first connection.
+ * start child processes by exec only.
  */
 #ifndef NBDPULL_VIRT_H
 #define NBDPULL_VIRT_H
@@ -39,6 +39,9 @@ struct np_domain;
 
 /** By name, then UUID, then (like virsh) running id. An unknown one: the message lists how to see them. */
 int np_domain_find(struct np_virt *virt, const char *name, struct np_domain **domain, struct np_error *err);
+/** By UUID. @param domain out, owned; NULL when there is none */
+int np_domain_find_uuid(struct np_virt *virt, const struct np_uuid *uuid, struct np_domain **domain,
+                        struct np_error *err);
 void np_domain_free(struct np_domain *domain); /**< takes NULL */
 const char *np_domain_name(const struct np_domain *domain);
 struct np_uuid np_domain_uuid(const struct np_domain *domain);

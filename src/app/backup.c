@@ -1,6 +1,6 @@
 /*
- * A backup run, in design's order: lock, recover, refuse early, intent, job and checkpoint in one call, pull,
- * check that the job is ours, end it, sync, commit, prune, clear the intent.
+ * A backup run, in design's order: lock, recover, refuse early, intent, guardian, job and checkpoint in one
+ * call, pull, check that the job is ours, end it, sync, commit, prune, clear the intent.
  */
 #include "backup_parts.h"
 
@@ -20,6 +20,7 @@ void np_run_clear(struct np_run *run)
     np_run_close_bases(run);
     np_run_free_blobs(run);
     np_run_free_guard(run);
+    np_guardian_leave(&run->guardian);
     np_job_free(run->job);
     np_points_clear(&run->points);
     np_set_close(run->set);
@@ -61,22 +62,6 @@ static int open_set(struct np_run *run, struct np_error *err)
         return 0;
     np_set_abandon(run->set);
     return -1;
-}
-
-static int write_intent(struct np_run *run, struct np_error *err)
-{
-    struct np_intent *intent = &run->intent;
-    snprintf(intent->point_id, sizeof(intent->point_id), "%s", run->result->point);
-    snprintf(intent->checkpoint, sizeof(intent->checkpoint), "%s", run->result->checkpoint);
-    snprintf(intent->uri, sizeof(intent->uri), "%s", np_virt_uri(run->virt));
-    snprintf(intent->socket, sizeof(intent->socket), "%s", run->socket);
-    snprintf(intent->work_dir, sizeof(intent->work_dir), "%s", run->workdir);
-    intent->domain = np_domain_uuid(run->domain);
-    if (np_domain_is_running(run->domain, &intent->guest_ran, err) < 0)
-        return -1;
-    np_clock_now(intent->started);
-    run->intent_written = true;
-    return run->set == NULL ? 0 : np_set_intent_write(run->set, intent, err);
 }
 
 static int write_configs(struct np_run *run, struct np_error *err)
@@ -134,8 +119,8 @@ static int begin_to_commit(struct np_run *run, struct np_error *err)
 {
     struct np_cancel *cancel = run->request->cancel;
     if (np_run_name_workdir(run, err) < 0 || np_run_check_scratch(run, err) < 0 ||
-        write_intent(run, err) < 0 || np_run_make_workdir(run, err) < 0 || np_cancel_check(cancel, err) < 0 ||
-        np_run_begin_job(run, err) < 0)
+        np_run_intend(run, err) < 0 || np_run_make_workdir(run, err) < 0 ||
+        np_cancel_check(cancel, err) < 0 || np_run_begin_job(run, err) < 0)
         return -1;
     np_clock_now(run->result->time);
     if (np_cancel_check(cancel, err) < 0 || np_run_collect_blobs(run, err) < 0 ||
@@ -152,11 +137,11 @@ static void tidy(struct np_run *run)
     bool removed = np_workdir_remove(run->workdir, &err) == 0;
     if (!removed)
         np_log_warning("%s", err.message);
-    if (run->set == NULL)
-        return;
-    np_prune(run->set, run->domain, &run->all, run->request->keep_checkpoints);
-    if (removed && np_set_intent_clear(run->set, &err) < 0)
+    if (run->set != NULL)
+        np_prune(run->set, run->domain, &run->all, run->request->keep_checkpoints);
+    if (run->set != NULL && removed && np_set_intent_clear(run->set, &err) < 0)
         np_log_warning("%s", err.message);
+    np_run_dismiss_guardian(run);
 }
 
 int np_app_backup(const struct np_backup_request *request, struct np_backup_result *result,

@@ -75,6 +75,7 @@ int np_run_begin_job(struct np_run *run, struct np_error *err)
     if (np_domain_is_running(run->domain, &run->guest_ran, err) < 0 ||
         np_job_begin(run->domain, &spec, &run->job, err) < 0)
         return -1;
+    np_guardian_begun(&run->guardian);
     return np_run_guard_begin(run, err);
 }
 
@@ -174,6 +175,7 @@ static bool undo_job(struct np_run *run, bool *deferred)
     np_run_resume_guest(run);
     if (run->job != NULL && run->result->checkpoint[0] != '\0' && !may_stand(run))
         *deferred = drop_checkpoint(run, &clean);
+    run->unsure = !clean;
     if (run->workdir_made)
         warn("socket and scratch could not be removed", np_workdir_remove(run->workdir, &err), &err, &clean);
     np_job_free(NP_STEAL(run->job));
@@ -186,23 +188,36 @@ static bool undo_job(struct np_run *run, bool *deferred)
 bool np_run_undo_job(struct np_run *run)
 {
     bool deferred = false;
-    return undo_job(run, &deferred) && !deferred;
+    bool clean = undo_job(run, &deferred);
+    np_run_dismiss_guardian(run);
+    return clean && !deferred;
 }
 
-void np_run_undo(struct np_run *run)
+/* The guardian is ended before the set is given up: it holds the lock in there. */
+static void undo_set(struct np_run *run, bool deferred, bool clean)
 {
     struct np_error err = NP_ERROR_INIT;
-    bool deferred = false;
-    bool clean = undo_job(run, &deferred);
-    if (run->set == NULL)
-        return;
     if (run->result->point[0] != '\0')
         warn("what was written could not be removed",
              np_set_remove_point_files(run->set, run->result->point, &err), &err, &clean);
     if (clean && !deferred && run->intent_written)
         warn("the intent could not be cleared", np_set_intent_clear(run->set, &err), &err, &clean);
+    np_run_dismiss_guardian(run);
     if (clean && !deferred)
         np_set_abandon(run->set);
     else if (!clean)
-        np_log_warning("the next backup into %s puts the rest right", np_set_path(run->set));
+        np_log_warning("%sthe next backup into %s puts the rest right",
+                       run->guardian.pid != 0 ? "the guardian of this run goes on trying for a minute, then "
+                                              : "",
+                       np_set_path(run->set));
+}
+
+void np_run_undo(struct np_run *run)
+{
+    bool deferred = false;
+    bool clean = undo_job(run, &deferred);
+    if (run->set != NULL)
+        undo_set(run, deferred, clean);
+    else
+        np_run_dismiss_guardian(run);
 }

@@ -5,6 +5,7 @@
 #ifndef NP_BACKUP_PARTS_H
 #define NP_BACKUP_PARTS_H
 
+#include "guardian.h"
 #include "origin.h"
 
 #include "nbdpull/app.h"
@@ -60,6 +61,8 @@ struct np_run {
     char socket[108];
     struct np_intent intent;
     bool intent_written;
+    struct np_guardian guardian;
+    bool unsure; /**< what became of job or checkpoint is not known: the guardian goes on */
     bool begin_tried;
     bool guest_ran; /**< it was not paused when the job began */
     struct np_job *job;
@@ -108,6 +111,12 @@ void np_run_free_blobs(struct np_run *run);
 
 /* backup_pull.c: from the exports to streams. */
 int np_run_pull(struct np_run *run, struct np_error *err);
+
+/* backup_intent.c: what is begun is written down, and watched over. */
+/** Write the intent, and start the guardian. After this, and before anything else, the job may begin. */
+int np_run_intend(struct np_run *run, struct np_error *err);
+/** The run has undone all, or leaves the rest to the guardian. */
+void np_run_dismiss_guardian(struct np_run *run);
 
 /* backup_job.c: work directory, job, and their end. */
 /** Names of directory, socket and scratch: they go into the intent before they exist. */

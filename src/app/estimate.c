@@ -139,8 +139,8 @@ static int look_into_job(struct np_run *run, struct np_estimate_level *level, st
 {
     struct np_cancel *cancel = run->request->cancel;
     if (np_run_name_workdir(run, err) < 0 || np_run_check_scratch(run, err) < 0 ||
-        np_run_make_workdir(run, err) < 0 || np_cancel_check(cancel, err) < 0 ||
-        np_run_begin_job(run, err) < 0)
+        np_run_intend(run, err) < 0 || np_run_make_workdir(run, err) < 0 ||
+        np_cancel_check(cancel, err) < 0 || np_run_begin_job(run, err) < 0)
         return -1;
     if (np_cancel_check(cancel, err) < 0 || np_run_open_sources(run, err) < 0 ||
         np_run_check_bitmaps(run, err) < 0 || ask_extents(run, level, err) < 0)

@@ -132,9 +132,11 @@ static int defer_checkpoint(struct undoing *undoing, struct np_error *err)
 {
     struct np_set *set = undoing->asked->set;
     NP_CLEANUP(np_names_clear) struct np_names names = {0};
+    undoing->deferred = set != NULL;
+    if (set == NULL) /* its guardian could not open it: the intent is there for the next run */
+        return 0;
     if (np_set_deferred_read(set, &names, err) < 0)
         return -1;
-    undoing->deferred = true;
     if (is_listed(&names, undoing->intent->checkpoint))
         return 0;
     return np_names_add(&names, undoing->intent->checkpoint, err) < 0
@@ -142,13 +144,13 @@ static int defer_checkpoint(struct undoing *undoing, struct np_error *err)
                : np_set_deferred_write(set, &names, err);
 }
 
-/* One that does not go must not stop every later run, nor be forgotten. Only a run into a set makes one. */
+/* One that does not go must not stop every later run, nor be forgotten. */
 static int delete_checkpoint(struct undoing *undoing, struct np_error *err)
 {
     struct np_domain *domain = undoing->asked->domain;
     const char *name = undoing->intent->checkpoint;
     bool known;
-    if (undoing->committed || undoing->asked->set == NULL || name[0] == '\0')
+    if (undoing->committed || name[0] == '\0')
         return 0;
     if (domain == NULL)
         return defer_checkpoint(undoing, err);

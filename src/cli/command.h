@@ -18,7 +18,7 @@ struct np_context {
 
 struct np_command {
     const char *name;
-    const char *summary; /**< one line for `nbdpull --help` */
+    const char *summary; /**< one line for `nbdpull --help`; NULL: not for users, not shown */
 
     /**
      * Parse argv (argv[0] is the command's name), do it, print results.
@@ -28,7 +28,7 @@ struct np_command {
 };
 
 extern const struct np_command np_cmd_backup, np_cmd_restore, np_cmd_dump, np_cmd_estimate,
-    np_cmd_checkpoints;
+    np_cmd_checkpoints, np_cmd_guardian;
 
 /** By exact name, or NULL. */
 const struct np_command *np_command_find(const char *name);

@@ -17,7 +17,8 @@ static void print_help(void)
         "nbdpull %s: exact backups of running KVM guests\n\nUsage: nbdpull COMMAND [OPTIONS]\n\nCommands:\n",
         NBDPULL_VERSION);
     for (const struct np_command *const *command = np_command_all(); *command != NULL; command++)
-        printf("  %-11s %s\n", (*command)->name, (*command)->summary);
+        if ((*command)->summary != NULL)
+            printf("  %-11s %s\n", (*command)->name, (*command)->summary);
     printf("\nnbdpull COMMAND --help tells a command's options, nbdpull --version the version; the manual is "
            "nbdpull(1).\n");
 }

@@ -12,11 +12,11 @@
 #define KEY "intent.json"
 #define TEXT_MAX (64u << 10)
 
-int np_set_intent_write(struct np_set *set, const struct np_intent *intent, struct np_error *err)
+int np_intent_encode(const struct np_intent *intent, char **text, size_t *size, struct np_error *err)
 {
     NP_CLEANUP(np_json_write_clear) struct np_json_write out;
     np_json_write_init(&out);
-    np_json_write_string(&out, "point", intent->point_id);
+    np_json_write_string_or_null(&out, "point", intent->point_id);
     np_json_write_string_or_null(&out, "checkpoint", intent->checkpoint);
     np_json_write_string(&out, "uri", intent->uri);
     np_json_write_uuid(&out, "domain", &intent->domain);
@@ -24,10 +24,14 @@ int np_set_intent_write(struct np_set *set, const struct np_intent *intent, stru
     np_json_write_string(&out, "work_dir", intent->work_dir);
     np_json_write_string(&out, "started", intent->started);
     np_json_write_bool(&out, "guest_ran", intent->guest_ran);
+    return np_json_write_text(&out, KEY, text, size, err);
+}
 
+int np_set_intent_write(struct np_set *set, const struct np_intent *intent, struct np_error *err)
+{
     NP_AUTO_FREE char *text = NULL;
     size_t size;
-    if (np_json_write_text(&out, KEY, &text, &size, err) < 0)
+    if (np_intent_encode(intent, &text, &size, err) < 0)
         return -1;
     return set->store->ops->put(set->store, KEY, text, size, NP_STORE_REPLACE, err);
 }
@@ -35,9 +39,9 @@ int np_set_intent_write(struct np_set *set, const struct np_intent *intent, stru
 static int decode(const struct np_json_read *in, struct np_intent *intent, struct np_error *err)
 {
     uint64_t number;
-    if (np_json_read_string(in, "point", intent->point_id, sizeof(intent->point_id), err) < 0)
+    if (np_json_read_string_or_null(in, "point", intent->point_id, sizeof(intent->point_id), err) < 0)
         return -1;
-    if (!np_point_id_parse(intent->point_id, &number))
+    if (intent->point_id[0] != '\0' && !np_point_id_parse(intent->point_id, &number))
         return np_json_read_wrong(in, "point", "is no id of a point", err);
     if (np_json_read_string_or_null(in, "checkpoint", intent->checkpoint, sizeof(intent->checkpoint), err) <
             0 ||
@@ -49,6 +53,14 @@ static int decode(const struct np_json_read *in, struct np_intent *intent, struc
     if (np_json_read_string(in, "started", intent->started, sizeof(intent->started), err) < 0)
         return -1;
     return np_json_read_bool(in, "guest_ran", &intent->guest_ran, err);
+}
+
+int np_intent_decode(const char *text, size_t size, const char *from, struct np_intent *intent,
+                     struct np_error *err)
+{
+    NP_CLEANUP(np_json_read_free) struct np_json_read in = {0};
+    *intent = (struct np_intent){0};
+    return np_json_read_parse(text, size, from, &in, err) < 0 ? -1 : decode(&in, intent, err);
 }
 
 int np_set_intent_read(struct np_set *set, struct np_intent *intent, bool *found, struct np_error *err)
@@ -63,11 +75,11 @@ int np_set_intent_read(struct np_set *set, struct np_intent *intent, bool *found
     *found = text != NULL;
     if (text == NULL)
         return 0;
-    NP_CLEANUP(np_json_read_free) struct np_json_read in = {0};
-    *intent = (struct np_intent){0};
-    if (np_json_read_parse(text, size, path, &in, err) < 0)
+    if (np_intent_decode(text, size, path, intent, err) < 0)
         return -1;
-    return decode(&in, intent, err);
+    if (intent->point_id[0] == '\0')
+        return np_fail(err, NP_DAMAGED, "%s: key point is null", path);
+    return 0;
 }
 
 int np_set_intent_clear(struct np_set *set, struct np_error *err)

@@ -125,3 +125,14 @@ int np_lock_take(int dir, const char *set_path, const char *command, int *fd, st
     *fd = np_steal_fd(&lock);
     return 0;
 }
+
+/* A lock that is held through this descriptor is taken again; one that somebody else holds is not. */
+int np_lock_check(int dir, const char *set_path, int fd, struct np_error *err)
+{
+    struct stat held, there;
+    if (fstat(fd, &held) < 0 || fstatat(dir, "lock", &there, AT_SYMLINK_NOFOLLOW) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot look at its lock", set_path);
+    if (held.st_dev != there.st_dev || held.st_ino != there.st_ino || flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return np_fail(err, NP_FAILED, "%s: another set stands there now", set_path);
+    return 0;
+}

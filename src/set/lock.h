@@ -19,4 +19,7 @@
  */
 int np_lock_take(int dir, const char *path, const char *command, int *fd, struct np_error *err);
 
+/** Is this descriptor, which was inherited, the lock of that set, and held? NP_FAILED when not. */
+int np_lock_check(int dir, const char *path, int fd, struct np_error *err);
+
 #endif

@@ -87,23 +87,38 @@ static int settle(struct np_set *set, struct np_error *err)
     return 0;
 }
 
+static int open_store(struct np_set *set, enum np_set_mode mode, struct np_error *err)
+{
+    if (np_store_dir_open(set->dir, set->path, mode != NP_SET_READ, &set->store, err) < 0)
+        return -1;
+    if (mode == NP_SET_CREATE && np_create_areas(set->dir, set->path, err) < 0)
+        return -1;
+    return load(set, mode, err) < 0 ? -1 : settle(set, err);
+}
+
 int np_set_open(const char *path, enum np_set_mode mode, const char *command, struct np_set **out,
                 struct np_error *err)
 {
     NP_CLEANUP(close_half_open) struct np_set *set = new_set(path, err);
     if (set == NULL || open_directory(set, mode, err) < 0)
         return -1;
-    bool writable = mode != NP_SET_READ;
-    if (writable && np_lock_take(set->dir, path, command, &set->lock, err) < 0)
+    if (mode != NP_SET_READ && np_lock_take(set->dir, path, command, &set->lock, err) < 0)
         return -1;
     set->made = mode == NP_SET_CREATE && faccessat(set->dir, "set.json", F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
                 errno == ENOENT;
-    if (np_store_dir_open(set->dir, path, writable, &set->store, err) < 0)
+    if (open_store(set, mode, err) < 0)
         return -1;
-    if (mode == NP_SET_CREATE && np_create_areas(set->dir, path, err) < 0)
+    *out = NP_STEAL(set);
+    return 0;
+}
+
+int np_set_adopt(const char *path, int lock, struct np_set **out, struct np_error *err)
+{
+    NP_CLEANUP(close_half_open) struct np_set *set = new_set(path, err);
+    if (set == NULL || open_directory(set, NP_SET_WRITE, err) < 0 ||
+        np_lock_check(set->dir, path, lock, err) < 0 || open_store(set, NP_SET_WRITE, err) < 0)
         return -1;
-    if (load(set, mode, err) < 0 || settle(set, err) < 0)
-        return -1;
+    set->lock = lock;
     *out = NP_STEAL(set);
     return 0;
 }

@@ -39,6 +39,16 @@ static void free_pointed(struct np_domain **domain)
     np_domain_free(*domain);
 }
 
+static int fill(struct np_domain *domain, struct np_error *err)
+{
+    domain->name = strdup(virDomainGetName(domain->ptr));
+    if (domain->name == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "domain");
+    if (virDomainGetUUID(domain->ptr, domain->uuid.bytes) < 0)
+        return np_virt_error(err, "cannot get the UUID of domain %s", domain->name);
+    return 0;
+}
+
 int np_domain_find(struct np_virt *virt, const char *name, struct np_domain **out, struct np_error *err)
 {
     NP_CLEANUP(free_pointed) struct np_domain *domain = calloc(1, sizeof(*domain));
@@ -55,11 +65,27 @@ int np_domain_find(struct np_virt *virt, const char *name, struct np_domain **ou
     if (domain->ptr == NULL)
         return np_virt_error(err, "cannot look up the domain %s at %s", name, virt->uri);
 
-    domain->name = strdup(virDomainGetName(domain->ptr));
-    if (domain->name == NULL)
-        return np_fail_errno(err, NP_FAILED, ENOMEM, "domain %s", name);
-    if (virDomainGetUUID(domain->ptr, domain->uuid.bytes) < 0)
-        return np_virt_error(err, "cannot get the UUID of domain %s", name);
+    if (fill(domain, err) < 0)
+        return -1;
+    *out = NP_STEAL(domain);
+    return 0;
+}
+
+int np_domain_find_uuid(struct np_virt *virt, const struct np_uuid *uuid, struct np_domain **out,
+                        struct np_error *err)
+{
+    *out = NULL;
+    NP_CLEANUP(free_pointed) struct np_domain *domain = calloc(1, sizeof(*domain));
+    if (domain == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "domain");
+    domain->virt = virt;
+    domain->ptr = virDomainLookupByUUID(virt->conn, uuid->bytes);
+    if (domain->ptr == NULL && np_virt_error_code() == VIR_ERR_NO_DOMAIN)
+        return 0;
+    if (domain->ptr == NULL)
+        return np_virt_error(err, "cannot look up a domain at %s", virt->uri);
+    if (fill(domain, err) < 0)
+        return -1;
     *out = NP_STEAL(domain);
     return 0;
 }

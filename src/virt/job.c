@@ -64,10 +64,13 @@ static int abort_job(struct np_domain *domain, bool *accepted, struct np_error *
 /*
  * libvirt aborts a domain's job, whoever's it is: so look before. That somebody else's began between the look
  * and the abort cannot be seen. Each event wakes, then the look is repeated: only libvirt's answer counts.
+ * After a second without an event too: a job whose begin is still at work (that of a client that was killed)
+ * ends without one, or does not end by the first abort.
  */
 static int end_job(struct np_domain *domain, struct np_watch *watch, const char *socket, struct np_error *err)
 {
-    for (bool woken = true, aborted = false;;) {
+    bool aborted = false;
+    for (unsigned silent = 0;;) {
         struct np_watch_news news;
         np_watch_read(watch, &news);
         bool running;
@@ -75,13 +78,16 @@ static int end_job(struct np_domain *domain, struct np_watch *watch, const char 
             return not_known(domain, err);
         if (!running)
             return 0;
-        if (!woken)
+        if (silent == END_SECONDS)
             return np_fail(err, NP_FAILED,
                            "the backup job of domain %s (socket %s) did not end within %d s of its abort",
                            domain->name, socket, END_SECONDS);
         if (!aborted && abort_job(domain, &aborted, err) < 0)
             return not_known(domain, err);
-        woken = np_watch_wait(watch, news.count, END_SECONDS);
+        if (!np_watch_wait(watch, news.count, 1)) {
+            silent++;
+            aborted = false;
+        }
     }
 }
 

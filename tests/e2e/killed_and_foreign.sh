@@ -1,24 +1,26 @@
 #!/bin/bash
-# kill -9 in the middle of the pull: the next run says so in one line, takes back what was begun, and works.
+# kill -9 of a run and of its guardian, in the middle of the pull: the next run says so in one line, takes back what
+# was begun, and works.
 # labs: system
 . "$(dirname "$0")/lab.sh"
 lab_start
 
 raw=$LAB_DIR/content
-lab_program_files 16M "$raw"
+lab_program_files 5M "$raw"
 lab_filled "$LAB_NAME" vda qcow2 "$raw"
-lab_domain "$LAB_NAME" vda:qcow2:16M
+lab_domain "$LAB_NAME" vda:qcow2:5M
 set=$LAB_DIR/set scratch=$LAB_DIR/scratch
 mkdir -m 711 "$scratch"
+# The guardian first: it must not see the run's end.
+kill_both() { kill -9 "$(np_guardian)" "$NP_PID" && np_wait 137; }
 checkpoints() { lab_virsh checkpoint-list --name "$LAB_NAME" | grep -c nbdpull; }
 
 for attempt in 1 2; do # into a new set, then into one with a point
     np_start_slow "$LAB_NAME" "$set" --scratch-dir "$scratch"
-    kill -9 "$NP_PID"
-    np_wait 137
+    kill_both
     lab_virsh backup-dumpxml "$LAB_NAME" | grep -q "$scratch" || lab_fail "the job ended by itself"
     np_backup "$LAB_NAME" -l full -o "$set" --scratch-dir "$scratch"
-    np_said 'did not come to its end'
+    np_said 'did not come to its end: its job, .* gone now'
     lab_virsh backup-dumpxml "$LAB_NAME" >/dev/null 2>&1 && lab_fail "$attempt: a job stayed"
     [ "$(checkpoints)" -eq 1 ] || lab_fail "$attempt: checkpoints $(checkpoints)"
     [ -z "$(ls -A "$scratch")" ] || lab_fail "$attempt: left in $scratch: $(ls -A "$scratch")"
@@ -38,8 +40,7 @@ np_backup "$LAB_NAME" -l full -o "$set" --scratch-dir "$scratch"
 [ -z "$(ls -A "$scratch")" ] || lab_fail "left in $scratch: $(ls -A "$scratch")"
 np_start_slow "$LAB_NAME" "$set" --scratch-dir "$scratch"
 touch "$(echo "$scratch"/nbdpull-*)/foreign"
-kill -9 "$NP_PID"
-np_wait 137
+kill_both
 np_backup "$LAB_NAME" -l full -o "$set" --scratch-dir "$scratch"
 np_said "warning.*$scratch/nbdpull-"
 [ -e "$(echo "$scratch"/nbdpull-*/foreign)" ] || lab_fail "a foreign file was removed"

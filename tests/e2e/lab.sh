@@ -553,6 +553,7 @@ np_start()
     NP_OUT=$LAB_DIR/tmp/lab.bg.out
     NP_ERR=$LAB_DIR/tmp/lab.bg.err
     NP_SAID="nbdpull $*"
+    : >"$LAB_DIR/tmp/lab.began"
     # A shell that is not interactive starts background commands with SIGINT ignored.
     env --default-signal=INT "$NBDPULL" "$@" >"$NP_OUT" 2>"$NP_ERR" </dev/null &
     NP_PID=$!
@@ -565,13 +566,25 @@ np_wait()
     [ $status -eq "$1" ] || lab_fail "$NP_SAID: status $status, not $1: $(head -c 1000 "$LAB_DIR/tmp/lab.bg.err")"
 }
 
+# np_guardian: process id of the guardian of the background run.
+np_guardian()
+{
+    pgrep -P "$NP_PID" -x nbdpull-guard || lab_fail "$NP_SAID has no guardian"
+}
+
+# lab_has_ended PID
+lab_has_ended()
+{
+    ! kill -0 "$1" 2>/dev/null
+}
+
 # Is the background run in the middle of its job? Where libvirt can be asked, it is; an embedded driver cannot
-# be asked beside nbdpull, so there the growing stream tells.
+# be asked beside nbdpull, so there the growing stream of its new point tells.
 np_is_pulling()
 {
     kill -0 "$NP_PID" 2>/dev/null || lab_fail "$NP_SAID ended too soon: $(head -c 1000 "$LAB_DIR/tmp/lab.bg.err")"
     if [ "$LAB_KIND" = embed ]; then
-        [ -n "$(find "$1/streams" -name '*.nbp' -size +64k 2>/dev/null)" ]
+        [ -n "$(find "$1/streams" -name '*.nbp' -size +64k -newer "$LAB_DIR/tmp/lab.began" 2>/dev/null)" ]
     else
         lab_virsh backup-dumpxml "$2" >/dev/null 2>&1
     fi

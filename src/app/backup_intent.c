@@ -1,0 +1,39 @@
+/*
+ * A run that dies leaves a job that goes on. So what it is about to begin is written down first, durably, and
+ * a guardian watches.
+ */
+#include "backup_parts.h"
+
+#include "clock.h"
+
+#include <stdio.h>
+
+static int fill_intent(const struct np_run *run, struct np_intent *intent, struct np_error *err)
+{
+    snprintf(intent->point_id, sizeof(intent->point_id), "%s", run->result->point);
+    snprintf(intent->checkpoint, sizeof(intent->checkpoint), "%s", run->result->checkpoint);
+    snprintf(intent->uri, sizeof(intent->uri), "%s", np_virt_uri(run->virt));
+    snprintf(intent->socket, sizeof(intent->socket), "%s", run->socket);
+    snprintf(intent->work_dir, sizeof(intent->work_dir), "%s", run->workdir);
+    intent->domain = np_domain_uuid(run->domain);
+    np_clock_now(intent->started);
+    return np_domain_is_running(run->domain, &intent->guest_ran, err);
+}
+
+/* An estimate reads its set without a lock, and writes nothing into it. */
+int np_run_intend(struct np_run *run, struct np_error *err)
+{
+    struct np_set *set = run->estimate ? NULL : run->set;
+    if (fill_intent(run, &run->intent, err) < 0)
+        return -1;
+    run->intent_written = set != NULL;
+    if (set != NULL && np_set_intent_write(set, &run->intent, err) < 0)
+        return -1;
+    return np_guardian_start(&run->intent, np_domain_name(run->domain), set, &run->guardian, err);
+}
+
+void np_run_dismiss_guardian(struct np_run *run)
+{
+    if (!run->unsure)
+        np_guardian_dismiss(&run->guardian);
+}

@@ -1,0 +1,156 @@
+/*
+ * The guardian's own side: wait for the run's end or death, then put right what it left.
+ */
+#include "clock.h"
+#include "guardian.h"
+#include "recovery.h"
+
+#include "nbdpull/app.h"
+#include "nbdpull/cleanup.h"
+#include "nbdpull/log.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TEXT_MAX (64u << 10)
+
+/*
+ * libvirtd may be starting again, or another process may hold an embedded root: nothing tells when that is
+ * over. In this time a service manager has restarted it; after it the next run does the rest.
+ */
+#define TRY_SECONDS 60
+#define TRY_AGAIN_MS 300
+
+static void close_virt(struct np_virt **virt)
+{
+    np_virt_close(*virt);
+}
+
+static void free_domain(struct np_domain **domain)
+{
+    np_domain_free(*domain);
+}
+
+static void close_set(struct np_set **set)
+{
+    np_set_close(*set);
+}
+
+/* ---- hearing from the run ---- */
+
+/* @return false at the end of file: the run has ended */
+static bool hear(int channel, char *byte)
+{
+    ssize_t got;
+    while ((got = recv(channel, byte, 1, 0)) < 0 && errno == EINTR)
+        ;
+    return got == 1;
+}
+
+/* @param heard out; false: the run died before it had told all, and so before it began anything */
+static int hear_intent(int channel, struct np_intent *intent, bool *heard, struct np_error *err)
+{
+    NP_AUTO_FREE char *text = malloc(TEXT_MAX);
+    size_t size = 0;
+    *heard = false;
+    if (text == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "guardian");
+    do {
+        if (size == TEXT_MAX || !hear(channel, &text[size]))
+            return 0;
+    } while (text[size++] != '\0');
+    *heard = true;
+    return np_intent_decode(text, size - 1, "guardian", intent, err);
+}
+
+/* ---- putting right ---- */
+
+struct orphan {
+    struct np_intent intent;
+    bool begun;
+    struct np_set *set;
+};
+
+static int try_once(const struct orphan *orphan, struct np_error *err)
+{
+    NP_CLEANUP(close_virt) struct np_virt *virt = NULL;
+    NP_CLEANUP(free_domain) struct np_domain *domain = NULL;
+    if (np_virt_open(orphan->intent.uri, &virt, err) < 0 ||
+        np_domain_find_uuid(virt, &orphan->intent.domain, &domain, err) < 0)
+        return -1;
+    const struct np_recovery recovery = {
+        .intent = &orphan->intent, .set = orphan->set, .domain = domain, .begun = orphan->begun};
+    return np_put_right(&recovery, err);
+}
+
+static int put_right(const struct orphan *orphan, struct np_error *err)
+{
+    double until = np_clock_seconds() + TRY_SECONDS;
+    while (try_once(orphan, err) < 0) {
+        np_log_debug("guardian: %s", err->message);
+        if (np_clock_seconds() > until)
+            return -1;
+        poll(NULL, 0, TRY_AGAIN_MS);
+        *err = (struct np_error)NP_ERROR_INIT;
+    }
+    return 0;
+}
+
+/* @param begun out; false: the run died after its intent was cleared, nothing is left to do */
+static int open_set(const char *path, int lock, struct np_set **set, bool *begun, struct np_error *err)
+{
+    struct np_intent found;
+    if (path == NULL)
+        return 0;
+    if (np_set_adopt(path, lock, set, err) < 0)
+        return -1;
+    return np_set_intent_read(*set, &found, begun, err);
+}
+
+/* Without its set too the job must end: its scratch fills the host. */
+static int rescue(const char *path, int lock, struct orphan *orphan, struct np_error *err)
+{
+    NP_CLEANUP(close_set) struct np_set *set = NULL;
+    struct np_error why = NP_ERROR_INIT;
+    bool begun = true;
+    if (open_set(path, lock, &set, &begun, &why) == 0)
+        orphan->set = set;
+    else
+        np_log_warning("what the run left in its set stays until the next one: %s", why.message);
+    if (begun && put_right(orphan, err) < 0)
+        return np_error_context(err, "the run was killed, and its guardian gives up");
+    return 0;
+}
+
+static bool is_socket(int channel)
+{
+    struct stat st;
+    return fstat(channel, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+int np_app_guardian(const char *set, int channel, int lock, struct np_error *err)
+{
+    struct orphan orphan = {0};
+    const char ready = NP_GUARDIAN_READY;
+    bool heard;
+    char word = 0;
+    if (!is_socket(channel))
+        return np_fail(err, NP_USAGE, "nbdpull starts its guardian itself, it is not for users");
+    prctl(PR_SET_NAME, "nbdpull-guard");
+    if (chdir("/") < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "/");
+    if (hear_intent(channel, &orphan.intent, &heard, err) < 0)
+        return -1;
+    if (!heard)
+        return 0;
+    send(channel, &ready, 1, MSG_NOSIGNAL); /* a run that is dead is seen below */
+    while (hear(channel, &word) && word != NP_GUARDIAN_END)
+        orphan.begun |= word == NP_GUARDIAN_BEGUN;
+    return word == NP_GUARDIAN_END ? 0 : rescue(set, lock, &orphan, err);
+}
