@@ -529,6 +529,14 @@ lab_unchanged()
 
 # ---- the program ----
 
+# Processes that an embedded driver forks print libvirt's own lines, and no API of libvirt stops them.
+np_drop_libvirt_lines()
+{
+    if [ "$LAB_KIND" = embed ]; then
+        sed -i -E '/^[0-9]{4}-[0-9-]+ [0-9:.+]+: [0-9]+: (info|warning|error) :/d' "$NP_ERR"
+    fi
+}
+
 # np STATUS ARGUMENT...: run it and demand that exit status. Its output is in NP_OUT and NP_ERR.
 np()
 {
@@ -537,10 +545,7 @@ np()
     NP_OUT=$LAB_DIR/tmp/lab.out
     NP_ERR=$LAB_DIR/tmp/lab.err
     "$NBDPULL" "$@" >"$NP_OUT" 2>"$NP_ERR" </dev/null || status=$?
-    # Processes that an embedded driver forks print libvirt's own lines, and no API of libvirt stops them.
-    if [ "$LAB_KIND" = embed ]; then
-        sed -i -E '/^[0-9]{4}-[0-9-]+ [0-9:.+]+: [0-9]+: (info|warning|error) :/d' "$NP_ERR"
-    fi
+    np_drop_libvirt_lines
     if [ $status -ne "$want" ]; then
         head -c 2000 "$NP_OUT" "$NP_ERR" >&2
         lab_fail "nbdpull $*: status $status, not $want"
@@ -563,6 +568,7 @@ np_wait()
 {
     local status=0
     wait "$NP_PID" || status=$?
+    np_drop_libvirt_lines
     [ $status -eq "$1" ] || lab_fail "$NP_SAID: status $status, not $1: $(head -c 1000 "$LAB_DIR/tmp/lab.bg.err")"
 }
 
