@@ -5,28 +5,42 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
-static bool read_machine_id(char host[NP_HOME_HOST_MAX])
+#define MACHINE_ID "/etc/machine-id"
+#define MACHINE_ID_MAX 64
+
+/*
+ * Where there is none the host's name serves. One that is there and cannot be read just now is an error: by
+ * its name the host would be another one, and the set would give up its checkpoints as a copy does.
+ * @param found out
+ */
+static int read_machine_id(char host[NP_HOME_HOST_MAX], bool *found, struct np_error *err)
 {
-    struct np_error ignored = NP_ERROR_INIT;
     NP_AUTO_FREE char *text = NULL;
     size_t size;
-    if (np_file_read_whole(AT_FDCWD, "/etc/machine-id", "/etc/machine-id", 64, &text, &size, &ignored) < 0)
-        return false;
+    struct stat st;
+    *found = false;
+    if (lstat(MACHINE_ID, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > MACHINE_ID_MAX)
+        return 0;
+    if (np_file_read_whole(AT_FDCWD, MACHINE_ID, MACHINE_ID, MACHINE_ID_MAX, &text, &size, err) < 0)
+        return -1;
     size = strspn(text, "0123456789abcdef");
-    if (size != 32) /* empty, or "uninitialized" */
-        return false;
-    memcpy(host, text, size);
-    host[size] = '\0';
-    return true;
+    *found = size == 32; /* else empty, or "uninitialized" */
+    if (*found)
+        snprintf(host, NP_HOME_HOST_MAX, "%.32s", text);
+    return 0;
 }
 
 int np_home_find(int dir, const char *path, struct np_home *home, struct np_error *err)
 {
     *home = (struct np_home){0};
-    if (!read_machine_id(home->host) && gethostname(home->host, sizeof(home->host) - 1) < 0)
+    bool found;
+    if (read_machine_id(home->host, &found, err) < 0)
+        return -1;
+    if (!found && gethostname(home->host, sizeof(home->host) - 1) < 0)
         return np_fail_errno(err, NP_FAILED, errno, "cannot tell this host's name");
     struct stat st;
     if (fstat(dir, &st) < 0)
