@@ -166,15 +166,16 @@ int np_job_begin(struct np_domain *domain, const struct np_job_spec *spec, struc
                  struct np_error *err);
 
 /**
- * Is the running job still ours (socket path in its XML)? NP_FAILED when it is not, or when none runs, saying
+ * Is the running job still ours (socket path in its XML)? A connection that broke (libvirtd was restarted) is
+ * opened again first, here and where a job is ended. NP_FAILED when it is not, or when none runs, saying
  * what is known: aborted by somebody, domain ended.
  */
 int np_job_check_ours(struct np_job *job, struct np_error *err);
 
 /**
  * End our job, which is its normal end too, and wait until it is over, its scratch files gone. Fine when it
- * is over already or the domain ended. The socket file may stay. When the connection breaks, the message says
- * that the job may still run: open a new one and use np_job_end_by_socket.
+ * is over already or the domain ended. The socket file may stay. When the connection breaks and does not come
+ * back within seconds, the message says that the job may still run.
  */
 int np_job_end(struct np_job *job, struct np_error *err);
 

@@ -2,13 +2,17 @@
 
 #include "events.h"
 #include "nbdpull/cleanup.h"
+#include "nbdpull/log.h"
 #include "virt_error.h"
 
 #include <errno.h>
 #include <libvirt/virterror.h>
 #include <libxml/uri.h>
+#include <poll.h>
 #include <pthread.h>
 #include <string.h>
+
+#define AGAIN_SECONDS 10 /* a daemon that is restarted listens again within one or two */
 
 static void free_uri(xmlURIPtr *uri)
 {
@@ -120,6 +124,43 @@ static int look_at_uri(struct np_virt *virt, struct np_error *err)
         await_reconnections(virt->conn);
     }
     return np_link_begin(virt->conn, !embedded, &virt->link, err);
+}
+
+/*
+ * libvirtd keeps a domain's job over its own restart, and QEMU goes on serving it. A new daemon takes a
+ * moment to listen, which nothing announces.
+ */
+static virConnectPtr open_again(const char *uri)
+{
+    virConnectPtr conn = virConnectOpen(uri);
+    for (int tries = AGAIN_SECONDS * 10; conn == NULL && tries > 0; tries--) {
+        poll(NULL, 0, 100);
+        conn = virConnectOpen(uri);
+    }
+    return conn;
+}
+
+int np_virt_reopen(struct np_virt *virt, struct np_error *err)
+{
+    if (virt->gone) /* waited for already */
+        return np_fail(err, NP_FAILED, "the connection to %s broke, and it does not come back", virt->uri);
+    virConnectPtr conn = open_again(virt->uri);
+    struct np_link *link;
+    virt->gone = conn == NULL;
+    if (conn == NULL) {
+        open_failed(virt->uri, err);
+        return np_error_context(err, "the connection to libvirt broke");
+    }
+    if (np_link_begin(conn, true, &link, err) < 0) {
+        virConnectClose(conn);
+        return -1;
+    }
+    np_link_move(virt->link, link);
+    np_link_end(virt->link); /* the old connection is not closed: another thread may be in a call on it */
+    virt->link = link;
+    virt->conn = conn;
+    np_log_info("the connection to %s broke; a new one is open", virt->uri);
+    return 0;
 }
 
 static void close_pointed(struct np_virt **virt)

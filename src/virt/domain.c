@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <libvirt/virterror.h>
+#include <pthread.h>
 #include <pwd.h>
 #include <string.h>
 
@@ -88,6 +89,30 @@ int np_domain_find_uuid(struct np_virt *virt, const struct np_uuid *uuid, struct
         return -1;
     *out = NP_STEAL(domain);
     return 0;
+}
+
+/* The old pointer is not freed: another thread may be in a call on it, which fails as the connection did. */
+static int reach(struct np_domain *domain, struct np_error *err)
+{
+    struct np_virt *virt = domain->virt;
+    if (virConnectIsAlive(virt->conn) == 1)
+        return 0;
+    if (np_virt_reopen(virt, err) < 0)
+        return -1;
+    virDomainPtr found = virDomainLookupByUUID(virt->conn, domain->uuid.bytes);
+    if (found == NULL)
+        return np_virt_error(err, "cannot find domain %s again at %s", domain->name, virt->uri);
+    domain->ptr = found;
+    return 0;
+}
+
+int np_domain_reach(struct np_domain *domain, struct np_error *err)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* one reopens, another finds it open */
+    pthread_mutex_lock(&lock);
+    int reached = reach(domain, err);
+    pthread_mutex_unlock(&lock);
+    return reached;
 }
 
 void np_domain_free(struct np_domain *domain)

@@ -13,4 +13,7 @@ struct np_domain {
     struct np_uuid uuid;
 };
 
+/* After a broken connection: find the domain on a new one. */
+int np_domain_reach(struct np_domain *domain, struct np_error *err);
+
 #endif

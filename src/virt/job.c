@@ -93,6 +93,8 @@ static int end_job(struct np_domain *domain, struct np_watch *watch, const char 
 
 int np_job_end(struct np_job *job, struct np_error *err)
 {
+    if (np_domain_reach(job->domain, err) < 0)
+        return not_known(job->domain, err);
     return end_job(job->domain, job->watch, job->socket, err);
 }
 
@@ -104,6 +106,8 @@ static void end_watch(struct np_watch **watch)
 int np_job_end_by_socket(struct np_domain *domain, const char *socket, struct np_error *err)
 {
     NP_CLEANUP(end_watch) struct np_watch *watch = NULL;
+    if (np_domain_reach(domain, err) < 0)
+        return not_known(domain, err);
     if (np_watch_begin(domain->virt->link, domain->ptr, &watch, err) < 0)
         return -1;
     return end_job(domain, watch, socket, err);
@@ -137,7 +141,7 @@ static int say_why_over(struct np_job *job, struct np_error *err)
 int np_job_check_ours(struct np_job *job, struct np_error *err)
 {
     NP_AUTO_FREE char *socket = NULL;
-    if (np_job_running_socket(job->domain, &socket, err) < 0)
+    if (np_domain_reach(job->domain, err) < 0 || np_job_running_socket(job->domain, &socket, err) < 0)
         return not_known(job->domain, err);
     if (socket == NULL)
         return say_why_over(job, err);

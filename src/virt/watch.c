@@ -274,6 +274,20 @@ void np_link_end(struct np_link *link)
     release(link);
 }
 
+void np_link_move(struct np_link *from, struct np_link *to)
+{
+    pthread_mutex_lock(&lock);
+    for (struct np_watch *watch; (watch = from->watches) != NULL;) {
+        from->watches = watch->next;
+        watch->next = to->watches;
+        watch->link = to;
+        watch->news.count++; /* what happened meanwhile was not told */
+        to->watches = watch;
+    }
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
 /* ---- one domain ---- */
 
 int np_watch_begin(struct np_link *link, virDomainPtr domain, struct np_watch **out, struct np_error *err)

@@ -20,6 +20,9 @@ int np_link_begin(virConnectPtr conn, bool can_break, struct np_link **link, str
 /* All its watches have ended. Takes NULL. */
 void np_link_end(struct np_link *link);
 
+/* A new connection in place of a broken one: the watches go over to it, and whoever waits is woken. */
+void np_link_move(struct np_link *from, struct np_link *to);
+
 struct np_watch_news {
     unsigned long count; /* events so far, of every kind; the end of the connection is one */
     const char *stopped; /* how the domain ended ("was destroyed"), or NULL; static string */
