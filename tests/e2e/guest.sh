@@ -74,7 +74,7 @@ guest_agent()
 
 guest_answers()
 {
-    guest_agent "$1" guest-ping >/dev/null 2>&1
+    guest_agent "$1" guest-ping >/dev/null 2>"$LAB_DIR/tmp/lab.agent"
 }
 
 # guest_exec NAME SCRIPT: run by the guest's shell; its output and its status.
