@@ -32,6 +32,13 @@ struct np_targets {
 
 /* ---- backup ---- */
 
+/** Are the guest's file systems frozen while the job begins? */
+enum np_quiesce {
+    NP_QUIESCE_AUTO,    /**< if the agent in the guest does it */
+    NP_QUIESCE_REQUIRE, /**< or it is an error */
+    NP_QUIESCE_NO,
+};
+
 /**
  * Free space that scratch leaves. Ending a job takes some tens of milliseconds, in which a guest that
  * overwrites 1 GiB/s takes that many MiB more; and others need the file system too.
@@ -39,12 +46,13 @@ struct np_targets {
 #define NP_SCRATCH_RESERVE (256u << 20)
 
 struct np_backup_request {
-    const char *uri;           /**< NULL: libvirt's default */
-    const char *domain;        /**< name, UUID or id */
-    const char *level;         /**< "full", "inc", "diff", "copy" or "auto" */
-    const char *from;          /**< diff: the point to start from, or "full"; NULL: the newest */
-    bool scan;                 /**< compare all disks with their last point, whatever the bitmaps say */
-    bool require_bitmap;       /**< anything but an increment by bitmap is an error (NP_BITMAP) */
+    const char *uri;     /**< NULL: libvirt's default */
+    const char *domain;  /**< name, UUID or id */
+    const char *level;   /**< "full", "inc", "diff", "copy" or "auto" */
+    const char *from;    /**< diff: the point to start from, or "full"; NULL: the newest */
+    bool scan;           /**< compare all disks with their last point, whatever the bitmaps say */
+    bool require_bitmap; /**< anything but an increment by bitmap is an error (NP_BITMAP) */
+    enum np_quiesce quiesce;
     unsigned keep_checkpoints; /**< newest ones that stay, at least the one that is needed */
     const char *set;           /**< directory; NULL: one stream to `out_fd` */
     int out_fd;
@@ -81,6 +89,7 @@ struct np_backup_result {
     char point[NP_POINT_ID_MAX]; /**< "" until committed */
     char checkpoint[NP_CHECKPOINT_MAX];
     char time[NP_TIME_MAX];
+    bool quiesced;         /**< the guest's file systems were frozen at that instant */
     uint64_t stream_bytes; /**< all streams */
     uint64_t
         scratch_bytes; /**< what the guest overwrote meanwhile, as the scratch files held it in the end */

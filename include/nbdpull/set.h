@@ -218,6 +218,7 @@ struct np_intent {
     char work_dir[256]; /**< private directory with socket and scratch, removed as a whole */
     char started[NP_TIME_MAX];
     bool guest_ran; /**< it was not paused: if an I/O error has paused it since, it is to be resumed */
+    bool freeze;    /**< the guest's file systems may be frozen by this run: to be thawed */
 };
 
 /** As JSON, for a guardian. @param text out, owned (free), NUL-terminated; size without the NUL */

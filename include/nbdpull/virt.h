@@ -232,6 +232,27 @@ int np_job_end_by_socket(struct np_domain *domain, const char *socket, struct np
  */
 int np_job_await_begin(struct np_domain *domain, const char *socket, struct np_error *err);
 
+/* ---- the agent in the guest ---- */
+
+/** Does the running domain have a channel for QEMU's guest agent? Whether one answers is another matter. */
+int np_agent_configured(struct np_domain *domain, bool *configured, struct np_error *err);
+
+/**
+ * Freeze all file systems of the guest. Bounded: an agent that does not listen takes some 5 s, one that does
+ * not come to its end 30 s.
+ * @param thaw out, on failure too: np_agent_thaw must follow. False when nothing was frozen by this call, as
+ * when somebody else has frozen the guest
+ * @return 0; -1 NP_FAILED when it is not frozen, for whatever reason
+ */
+int np_agent_freeze(struct np_domain *domain, bool *thaw, struct np_error *err);
+
+/**
+ * Thaw. Tries for 30 s where the agent does not answer; fine when the domain does not run any more.
+ * @param thawed out; false: nothing was frozen any more
+ * @return 0; -1 NP_FAILED: the guest may be frozen, the message says how to thaw it
+ */
+int np_agent_thaw(struct np_domain *domain, bool *thawed, struct np_error *err);
+
 /* ---- checkpoints ---- */
 
 /** Names of the domain's checkpoints that begin with prefix. @param names out, owned */

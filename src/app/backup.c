@@ -1,6 +1,6 @@
 /*
- * A backup run, in design's order: lock, recover, refuse early, intent, guardian, job and checkpoint in one
- * call, pull, check that the job is ours, end it, sync, commit, prune, clear the intent.
+ * A backup run, in design's order: lock, recover, refuse early, intent, guardian, freeze, job and checkpoint
+ * in one call, thaw, pull, check that the job is ours, end it, sync, commit, prune, clear the intent.
  */
 #include "backup_parts.h"
 
@@ -99,6 +99,7 @@ static int commit(struct np_run *run, struct np_error *err)
     snprintf(point.level, sizeof(point.level), "%s", run->result->level);
     snprintf(point.time, sizeof(point.time), "%s", result->time);
     snprintf(point.checkpoint, sizeof(point.checkpoint), "%s", result->checkpoint);
+    point.quiesced = result->quiesced;
     point.disks = calloc(result->disk_count, sizeof(*point.disks));
     if (point.disks == NULL)
         return np_fail(err, NP_FAILED, "out of memory at the commit");
@@ -118,11 +119,11 @@ static int commit(struct np_run *run, struct np_error *err)
 static int begin_to_commit(struct np_run *run, struct np_error *err)
 {
     struct np_cancel *cancel = run->request->cancel;
-    if (np_run_name_workdir(run, err) < 0 || np_run_check_scratch(run, err) < 0 ||
-        np_run_intend(run, err) < 0 || np_run_make_workdir(run, err) < 0 ||
-        np_cancel_check(cancel, err) < 0 || np_run_begin_job(run, err) < 0)
+    if (np_run_plan_freeze(run, err) < 0 || np_run_name_workdir(run, err) < 0 ||
+        np_run_check_scratch(run, err) < 0 || np_run_intend(run, err) < 0 ||
+        np_run_make_workdir(run, err) < 0 || np_cancel_check(cancel, err) < 0 ||
+        np_run_begin_frozen(run, err) < 0)
         return -1;
-    np_clock_now(run->result->time);
     if (np_cancel_check(cancel, err) < 0 || np_run_collect_blobs(run, err) < 0 ||
         np_run_open_sources(run, err) < 0 || np_run_check_bitmaps(run, err) < 0 || np_run_pull(run, err) < 0)
         return -1;
@@ -159,6 +160,7 @@ int np_app_backup(const struct np_backup_request *request, struct np_backup_resu
         np_run_blame_guard(&run, err);
         np_run_undo(&run);
         result->point[0] = result->checkpoint[0] = '\0';
+        result->quiesced = false;
         return -1;
     }
     tidy(&run);

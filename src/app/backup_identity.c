@@ -100,6 +100,7 @@ int np_run_meta(const struct np_run *run, size_t first, size_t count, struct np_
     snprintf(made->created, sizeof(made->created), "%s", run->result->time);
     snprintf(made->domain_name, sizeof(made->domain_name), "%s", run->result->domain);
     made->domain = run->result->domain_uuid;
+    made->quiesced = run->result->quiesced;
     snprintf(made->point_id, sizeof(made->point_id), "%s", run->result->point);
     made->point = run->point;
     snprintf(made->level, sizeof(made->level), "%s", run->result->level);

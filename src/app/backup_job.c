@@ -175,6 +175,7 @@ static bool undo_job(struct np_run *run, bool *deferred)
     np_run_resume_guest(run);
     if (run->job != NULL && run->result->checkpoint[0] != '\0' && !may_stand(run))
         *deferred = drop_checkpoint(run, &clean);
+    clean = clean && !run->frozen; /* to thaw it was tried, and said; the guardian tries again */
     run->unsure = !clean;
     if (run->workdir_made)
         warn("socket and scratch could not be removed", np_workdir_remove(run->workdir, &err), &err, &clean);

@@ -65,6 +65,8 @@ struct np_run {
     bool unsure; /**< what became of job or checkpoint is not known: the guardian goes on */
     bool begin_tried;
     bool guest_ran; /**< it was not paused when the job began */
+    bool frozen;    /**< by us, perhaps: to be thawed */
+    double freeze_began;
     struct np_job *job;
     struct np_guard *guard;    /**< NULL without a job */
     struct np_run_disk *disks; /**< owned */
@@ -148,6 +150,11 @@ void np_run_blame_guard(struct np_run *run, struct np_error *err);
 void np_run_free_guard(struct np_run *run);
 /** The job is over: resume the guest if it ran before and an I/O error has paused it meanwhile. */
 void np_run_resume_guest(struct np_run *run);
+/* backup_freeze.c: the guest's file systems. */
+/** Before the intent is written: will they be frozen? */
+int np_run_plan_freeze(struct np_run *run, struct np_error *err);
+/** Freeze, begin the job, thaw. On -1 the guest is thawed too, or run->frozen says that it is not. */
+int np_run_begin_frozen(struct np_run *run, struct np_error *err);
 
 /* backup_expect.c: what a run would read, from what libvirt knows without a job. */
 /**

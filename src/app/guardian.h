@@ -6,8 +6,9 @@
  *
  * It is told the intent through a socket pair, so that it can do it without a set too, and inherits the lock
  * of the set, which so stays locked until it is done. What goes over the socket: the intent's text and a NUL;
- * its answer NP_GUARDIAN_READY; then NP_GUARDIAN_BEGUN once begin has returned, NP_GUARDIAN_END when nothing
- * is left to do. The end of file without that is the death of the run.
+ * its answer NP_GUARDIAN_READY; then NP_GUARDIAN_BEGUN once begin has returned, NP_GUARDIAN_THAWED
+ * when the guest is not frozen any more, NP_GUARDIAN_END when nothing is left to do. The end of file without
+ * that is the death of the run.
  */
 #ifndef NP_GUARDIAN_H
 #define NP_GUARDIAN_H
@@ -18,6 +19,7 @@
 
 #define NP_GUARDIAN_READY 'r'
 #define NP_GUARDIAN_BEGUN 'b'
+#define NP_GUARDIAN_THAWED 't'
 #define NP_GUARDIAN_END 'e'
 
 /** The run's side. {0}: none. */
@@ -36,6 +38,9 @@ int np_guardian_start(const struct np_intent *intent, const char *domain, struct
 
 /** Begin has returned: nothing of it waits in libvirt any more. */
 void np_guardian_begun(struct np_guardian *guardian);
+
+/** The guest is not frozen any more: what freezes it later is somebody else. */
+void np_guardian_thawed(struct np_guardian *guardian);
 
 /** Nothing is left to do: end it and wait. Warns when it is gone already. Nothing if there is none. */
 void np_guardian_dismiss(struct np_guardian *guardian);

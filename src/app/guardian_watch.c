@@ -150,7 +150,9 @@ int np_app_guardian(const char *set, int channel, int lock, struct np_error *err
     if (!heard)
         return 0;
     send(channel, &ready, 1, MSG_NOSIGNAL); /* a run that is dead is seen below */
-    while (hear(channel, &word) && word != NP_GUARDIAN_END)
+    while (hear(channel, &word) && word != NP_GUARDIAN_END) {
         orphan.begun |= word == NP_GUARDIAN_BEGUN;
+        orphan.intent.freeze &= word != NP_GUARDIAN_THAWED;
+    }
     return word == NP_GUARDIAN_END ? 0 : rescue(set, lock, &orphan, err);
 }

@@ -20,6 +20,7 @@ struct undoing {
     const struct np_intent *intent; /* asked->intent */
     bool active;                    /* the domain runs */
     bool committed, deferred;
+    bool frozen; /* the guest could not be thawed */
     struct np_workdir_holds workdir;
     struct np_error stays;        /* why the directory does not go, or NP_OK */
     const char *notes[NOTES_MAX]; /* what was there */
@@ -76,6 +77,21 @@ static int look(struct undoing *undoing, struct np_error *err)
 }
 
 /* ---- the steps ---- */
+
+/* An agent that does not answer must not stop every later run: the next one tries again. */
+static int thaw_guest(struct undoing *undoing, struct np_error *err)
+{
+    struct np_error why = NP_ERROR_INIT;
+    bool thawed = false;
+    (void)err;
+    if (!undoing->active || !undoing->intent->freeze)
+        return 0;
+    undoing->frozen = np_agent_thaw(undoing->asked->domain, &thawed, &why) < 0;
+    if (undoing->frozen)
+        np_log_warning("%s", why.message);
+    note(undoing, thawed, "frozen guest");
+    return 0;
+}
 
 /* A checkpoint that is there was made by begin when it had got the domain's lock: it does not queue for it.
  */
@@ -196,7 +212,8 @@ static int remove_workdir(struct undoing *undoing, struct np_error *err)
 
 /* In this order: the guest first, then what lies on disk. */
 static int (*const steps[])(struct undoing *undoing, struct np_error *err) = {
-    await_begin, look_at_workdir, end_job, resume_guest, delete_checkpoint, remove_workdir, remove_streams,
+    thaw_guest,   await_begin,       look_at_workdir, end_job,
+    resume_guest, delete_checkpoint, remove_workdir,  remove_streams,
 };
 
 /* ---- in words ---- */
@@ -244,7 +261,7 @@ int np_put_right(const struct np_recovery *recovery, struct np_error *err)
         if (steps[i](&undoing, err) < 0)
             return np_error_context(err, "what the run of %s left cannot be put right",
                                     recovery->intent->started);
-    if (recovery->set != NULL && np_set_intent_clear(recovery->set, err) < 0)
+    if (recovery->set != NULL && !undoing.frozen && np_set_intent_clear(recovery->set, err) < 0)
         return -1;
     tell(&undoing);
     return 0;

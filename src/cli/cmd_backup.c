@@ -5,6 +5,7 @@
 #include "output.h"
 #include "report.h"
 
+#include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
 #include "nbdpull/log.h"
 
@@ -28,6 +29,7 @@ static const char help[] = "Usage: nbdpull backup -d DOMAIN -l LEVEL -o SET [OPT
                            "      --estimate          only say what it would read and store; also --exact\n"
                            "      --keep-checkpoints N  keep the N newest, not only those that are needed\n"
                            "      --compress CODEC    none, lz4 (default), zstd, zstd:LEVEL\n"
+                           "      --quiesce MODE      freeze the guest: auto (default), require, no\n"
                            "  -w, --workers N         readers and compressors (default: cores, at most 8)\n"
                            "      --scratch-dir DIR   for socket and scratch (default: /var/tmp)\n"
                            "      --scratch-reserve SIZE  end the backup when less is free there (256M)\n"
@@ -36,7 +38,7 @@ static const char help[] = "Usage: nbdpull backup -d DOMAIN -l LEVEL -o SET [OPT
 
 struct arguments {
     struct np_backup_request request;
-    const char *output, *compress;
+    const char *output, *compress, *quiesce;
     bool estimate, exact;
     struct np_common common;
 };
@@ -68,6 +70,17 @@ static int check_level(const struct arguments *arguments, struct np_error *err)
     return 0;
 }
 
+static int choose_quiesce(struct arguments *arguments, struct np_error *err)
+{
+    static const char *const modes[] = {"auto", "require", "no"}; /* as enum np_quiesce */
+    for (unsigned i = 0; i < NP_ARRAY_SIZE(modes); i++)
+        if (strcmp(arguments->quiesce, modes[i]) == 0) {
+            arguments->request.quiesce = (enum np_quiesce)i;
+            return 0;
+        }
+    return np_fail(err, NP_USAGE, "--quiesce %s: it is auto, require or no", arguments->quiesce);
+}
+
 static int parse(struct arguments *arguments, int argc, char **argv, struct np_error *err)
 {
     struct np_backup_request *request = &arguments->request;
@@ -86,6 +99,7 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         {0, "exact", NP_OPTION_FLAG, &arguments->exact},
         {0, "keep-checkpoints", NP_OPTION_COUNT, &request->keep_checkpoints},
         {0, "compress", NP_OPTION_STRING, &arguments->compress},
+        {0, "quiesce", NP_OPTION_STRING, &arguments->quiesce},
         {'w', "workers", NP_OPTION_WORKERS, &request->workers},
         {0, "scratch-dir", NP_OPTION_STRING, &request->scratch_dir},
         {0, "scratch-reserve", NP_OPTION_SIZE, &request->scratch_reserve},
@@ -101,7 +115,7 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
                        "backup needs -d DOMAIN, -l LEVEL and -o SET; see nbdpull backup --help");
     if (arguments->exact && !arguments->estimate)
         return np_fail(err, NP_USAGE, "--exact goes with --estimate");
-    if (check_level(arguments, err) < 0)
+    if (check_level(arguments, err) < 0 || choose_quiesce(arguments, err) < 0)
         return -1;
 
     request->codec_text = arguments->compress;
@@ -152,6 +166,7 @@ static int print_json(const struct arguments *arguments, const struct np_backup_
     np_report_string(report, "point", result->point);
     np_report_string(report, "checkpoint", result->checkpoint);
     np_report_string(report, "time", result->time);
+    np_report_add(report, "quiesced", json_object_new_boolean(result->quiesced));
     np_report_size(report, "workers", request->workers);
     np_report_size(report, "stream_bytes", result->stream_bytes);
     np_report_size(report, "scratch_bytes", result->scratch_bytes);
@@ -172,8 +187,8 @@ static void print_summary(const struct arguments *arguments, const struct np_bac
     FILE *to = arguments->request.set == NULL ? stderr : stdout;
     char read[NP_SIZE_TEXT], stored[NP_SIZE_TEXT];
     if (result->point[0] != '\0')
-        fprintf(to, "%s: point %s (%s) in %s, %.1f s\n", result->domain, result->point, result->level,
-                arguments->request.set, result->seconds);
+        fprintf(to, "%s: point %s (%s%s) in %s, %.1f s\n", result->domain, result->point, result->level,
+                result->quiesced ? ", quiesced" : "", arguments->request.set, result->seconds);
     for (size_t i = 0; i < result->disk_count; i++) {
         const struct np_backup_disk *disk = &result->disks[i];
         if (disk->stored)
@@ -208,6 +223,7 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
     NP_CLEANUP(arguments_clear)
     struct arguments arguments = {
         .compress = "lz4",
+        .quiesce = "auto",
         .request = {.workers = np_backup_default_workers(), .scratch_reserve = NP_SCRATCH_RESERVE},
     };
     NP_CLEANUP(np_backup_result_clear) struct np_backup_result result = {0};

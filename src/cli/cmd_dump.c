@@ -147,6 +147,8 @@ static void print_point(const struct np_point *point)
            np_output_text(point->level, level, sizeof(level)), fits ? checkpoint : "");
     if (!fits)
         printf("    %s\n", checkpoint);
+    if (point->quiesced)
+        printf("        quiesced: the guest's file systems were frozen\n");
     for (size_t i = 0; i < point->disk_count; i++)
         print_disk(point, &point->disks[i]);
 }

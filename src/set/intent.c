@@ -24,6 +24,7 @@ int np_intent_encode(const struct np_intent *intent, char **text, size_t *size, 
     np_json_write_string(&out, "work_dir", intent->work_dir);
     np_json_write_string(&out, "started", intent->started);
     np_json_write_bool(&out, "guest_ran", intent->guest_ran);
+    np_json_write_bool(&out, "freeze", intent->freeze);
     return np_json_write_text(&out, KEY, text, size, err);
 }
 
@@ -48,11 +49,12 @@ static int decode(const struct np_json_read *in, struct np_intent *intent, struc
         np_json_read_string(in, "uri", intent->uri, sizeof(intent->uri), err) < 0 ||
         np_json_read_uuid(in, "domain", &intent->domain, err) < 0 ||
         np_json_read_string(in, "socket", intent->socket, sizeof(intent->socket), err) < 0 ||
-        np_json_read_string(in, "work_dir", intent->work_dir, sizeof(intent->work_dir), err) < 0)
+        np_json_read_string(in, "work_dir", intent->work_dir, sizeof(intent->work_dir), err) < 0 ||
+        np_json_read_string(in, "started", intent->started, sizeof(intent->started), err) < 0)
         return -1;
-    if (np_json_read_string(in, "started", intent->started, sizeof(intent->started), err) < 0)
+    if (np_json_read_bool(in, "guest_ran", &intent->guest_ran, err) < 0)
         return -1;
-    return np_json_read_bool(in, "guest_ran", &intent->guest_ran, err);
+    return np_json_read_bool(in, "freeze", &intent->freeze, err);
 }
 
 int np_intent_decode(const char *text, size_t size, const char *from, struct np_intent *intent,

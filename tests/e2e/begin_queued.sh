@@ -34,7 +34,7 @@ begin_queued()
     wait $waiting 2>/dev/null
     jq -n --arg point "$1" --arg domain "$(lab_virsh domuuid "$LAB_NAME" | tr -d '\n')" --arg checkpoint $name --arg dir $dir \
         '{point: $point, checkpoint: $checkpoint, uri: "qemu:///system", domain: $domain, socket: ($dir + "/nbd.sock"),
-          work_dir: $dir, started: "2026-11-20T03:00:00Z", guest_ran: true}' >"$set/intent.json"
+          work_dir: $dir, started: "2026-11-20T03:00:00Z", guest_ran: true, freeze: false}' >"$set/intent.json"
 }
 
 begin_queued 0002

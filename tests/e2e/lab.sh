@@ -661,6 +661,13 @@ lab_need_own_memory()
     : "${NBDPULL_PEAK:?is the program e2e_peak, which measures}"
 }
 
+# Skips where nothing can be loaded before the program's own libraries.
+lab_need_preload()
+{
+    grep -q -a -F -e __asan_init -e __tsan_init "$NBDPULL" && lab_skip "a sanitiser must be loaded first"
+    : "${NBDPULL_HOLD:?is the library that holds a begin}"
+}
+
 # np_measured KIB MS ARGUMENT...: it succeeds within that peak memory (VmHWM) and that time.
 np_measured()
 {

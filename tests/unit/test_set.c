@@ -390,7 +390,8 @@ static void test_intent__comes_back_until_it_is_cleared(void **state)
                                .socket = "/run/x/sock",
                                .work_dir = "/run/x",
                                .started = "2026-11-20T03:00:00Z",
-                               .guest_ran = true};
+                               .guest_ran = true,
+                               .freeze = true};
     ok(np_uuid_random(&intent.domain, &err));
     {
         NP_OPEN(set, NP_SET_CREATE);
@@ -408,6 +409,7 @@ static void test_intent__comes_back_until_it_is_cleared(void **state)
     assert_string_equal(read.socket, intent.socket);
     assert_string_equal(read.work_dir, intent.work_dir);
     assert_string_equal(read.started, intent.started);
+    assert_true(read.freeze);
     assert_true(np_uuid_equal(&read.domain, &intent.domain));
     edit("intent.json", "\"0002\"", "\"../2\"");
     FAILS_WITH(NP_DAMAGED, np_set_intent_read(set, &read, &found, &err), "intent.json: key point");

@@ -1,0 +1,65 @@
+#!/bin/bash
+# A run that is ended between freeze and thaw: by SIGTERM it thaws itself, after kill -9 its guardian does, and when
+# that is killed too the next run.
+# labs: system
+. "$(dirname "$0")/lab.sh"
+. "$(dirname "$0")/guest.sh"
+lab_start
+lab_need_preload
+
+lab_guest "$LAB_NAME" vda:qcow2:64M
+set=$LAB_DIR/set
+export HOLD_BEGIN=$LAB_DIR/tmp/lab.hold
+np_backup "$LAB_NAME" -l full -o "$set"
+
+# start_frozen: a run whose begin is held; the guest is frozen.
+start_frozen()
+{
+    rm -f "$HOLD_BEGIN"
+    LD_PRELOAD=$NBDPULL_HOLD np_start backup -c "$LAB_URI" -d "$LAB_NAME" -l inc -o "$set"
+    lab_eventually "it begins" test -e "$HOLD_BEGIN"
+    guest_is_frozen "$LAB_NAME" || lab_fail "begin is called, and the guest is not frozen"
+    jq -e .freeze "$set/intent.json" >/dev/null || lab_fail "the intent does not say so: $(cat "$set/intent.json")"
+}
+
+lab_remember
+start_frozen
+kill -TERM "$NP_PID"
+rm "$HOLD_BEGIN"
+np_wait 143
+guest_is_thawed "$LAB_NAME" || lab_fail "SIGTERM: the guest is not thawed"
+lab_unchanged "SIGTERM"
+
+start_frozen
+guardian=$(np_guardian)
+kill -9 "$NP_PID"
+np_wait 137
+lab_eventually "the guardian thaws" guest_is_thawed "$LAB_NAME"
+lab_eventually "the guardian ends" lab_has_ended "$guardian"
+lab_unchanged "kill -9"
+
+start_frozen
+kill -9 "$(np_guardian)" "$NP_PID"
+np_wait 137
+guest_is_frozen "$LAB_NAME" || lab_fail "somebody thawed: this test tests nothing"
+np_backup "$LAB_NAME" -l inc -o "$set" --json
+np_said 'did not come to its end.*frozen guest'
+[ "$(jq .quiesced "$NP_OUT")" = true ] || lab_fail "the next run is not quiesced"
+guest_is_thawed "$LAB_NAME" || lab_fail "kill -9: the guest is not thawed"
+[ "$(np_points "$set" | wc -w)" -eq 2 ] || lab_fail "points: $(np_points "$set")"
+[ ! -e "$set/intent.json" ] || lab_fail "an intent is left"
+
+# The agent does not answer any more: it is said loudly, and the guardian goes on trying.
+start_frozen
+guardian=$(np_guardian)
+guest_shell "$LAB_NAME" 'kill -STOP $(pidof qemu-ga)'
+lab_eventually "the agent stops" eval '! guest_answers "$LAB_NAME"'
+rm "$HOLD_BEGIN"
+np_wait 1
+grep -q "FROZEN.*virsh -c '$LAB_URI' domfsthaw $LAB_NAME" "$NP_ERR" || lab_fail "not loud: $(cat "$NP_ERR")"
+lab_virsh backup-dumpxml "$LAB_NAME" >/dev/null 2>&1 && lab_fail "its job runs on"
+guest_shell "$LAB_NAME" 'kill -CONT $(pidof qemu-ga)'
+lab_eventually "the agent goes on" guest_answers "$LAB_NAME"
+lab_eventually "the guardian thaws" guest_is_thawed "$LAB_NAME"
+lab_eventually "the guardian ends" lab_has_ended "$guardian"
+[ ! -e "$set/intent.json" ] || lab_fail "an intent is left"
