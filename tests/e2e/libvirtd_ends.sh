@@ -28,7 +28,7 @@ again() { libvirtd -d -p "$LAB_DIR/libvirtd.pid" || lab_fail "libvirtd does not 
 # exact HOW: so many points, and the newest is as the guest's disks were then.
 exact()
 {
-    [ "$(np_points "$set" | wc -w)" -eq $points ] || lab_fail "$1: points $(np_points "$set")"
+    [ "$(np_points "$set" | wc -w)" -eq "$points" ] || lab_fail "$1: points $(np_points "$set")"
     np 0 restore -i "$set" -o "$LAB_DIR/out"
     lab_same "$LAB_DIR/out/vda.qcow2" "$LAB_DIR/tmp/vda"
     rm -r "$LAB_DIR/out"
