@@ -290,4 +290,11 @@ int np_checkpoint_probe(struct np_domain *domain, const char *name, const char *
 int np_checkpoint_redefine(struct np_domain *domain, const char *saved_xml, const char *name,
                            struct np_error *err);
 
+/**
+ * Look for bitmaps of a checkpoint that libvirt does not know, and of which only the name is left. Where an
+ * image has a usable one, libvirt is told again, so that it can be deleted; broken ones are removed.
+ * @param found out; libvirt knows it now
+ */
+int np_checkpoint_recall(struct np_domain *domain, const char *name, bool *found, struct np_error *err);
+
 #endif

@@ -172,6 +172,8 @@ static int delete_checkpoint(struct undoing *undoing, struct np_error *err)
         return defer_checkpoint(undoing, err);
     if (has_checkpoint(domain, name, &known, err) < 0)
         return -1;
+    if (!known && undoing->active && np_checkpoint_recall(domain, name, &known, err) < 0)
+        return -1;
     if (!known)
         return 0;
     struct np_error why = NP_ERROR_INIT;
@@ -283,6 +285,10 @@ static int delete_deferred(struct np_set *set, struct np_domain *domain, struct 
         return 0;
     for (size_t i = 0; i < names.count; i++) {
         struct np_error why = NP_ERROR_INIT;
+        bool known;
+        if (has_checkpoint(domain, names.list[i], &known, err) < 0 ||
+            (!known && np_checkpoint_recall(domain, names.list[i], &known, err) < 0))
+            return -1;
         if (np_checkpoint_delete(domain, names.list[i], &why) == 0) {
             np_log_info("checkpoint %s is gone now: its run was ended while the domain was off",
                         names.list[i]);
