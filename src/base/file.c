@@ -97,8 +97,11 @@ static int write_temporary(int dir, const char *path, char temporary[NAME_MAX + 
     snprintf(temporary, NAME_MAX + 1, ".%.200s.%08x.tmp", name, np_get_le32(random.bytes));
 
     NP_AUTO_FD int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create", path);
+    if (fd < 0) {
+        np_fail_errno(err, NP_FAILED, errno, "%s: cannot create", path);
+        unlinkat(dir, temporary, 0); /* over a network it may be there although that was not the answer */
+        return -1;
+    }
     bool given = fchmod(fd, 0600) == 0;
     if (!given)
         np_fail_errno(err, NP_FAILED, errno, "%s: cannot set its mode", path);
