@@ -568,7 +568,6 @@ np_wait()
 {
     local status=0
     wait "$NP_PID" || status=$?
-    np_drop_libvirt_lines
     [ $status -eq "$1" ] || lab_fail "$NP_SAID: status $status, not $1: $(head -c 1000 "$LAB_DIR/tmp/lab.bg.err")"
 }
 
@@ -650,6 +649,8 @@ np_refuses()
 # np_said PATTERN: its standard error is one line that says so.
 np_said()
 {
+    # Not in np_wait: sed makes a new file, and a guardian may still be writing to the old one.
+    np_drop_libvirt_lines
     [ "$(wc -l <"$NP_ERR")" -eq 1 ] || lab_fail "not one line: $(cat "$NP_ERR")"
     grep -q -i -E -e "$1" "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR"); no /$1/"
 }
