@@ -244,6 +244,7 @@ lab_end()
             kill "$(cat "$file")" 2>/dev/null
         fi
     done
+    cd /
     umount ${LAB_MOUNTS[@]+"${LAB_MOUNTS[@]}"} 2>/dev/null
     if [ $status -ne 0 ] && [ $status -ne 77 ] && [ -n "${NBDPULL_LAB_KEEP:-}" ]; then
         lab_note "kept: $LAB_DIR"
