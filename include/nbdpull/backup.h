@@ -60,7 +60,11 @@ struct np_backup_options {
     void *progress_ctx;
 };
 
-/** Workers when the user names none: processors that we may use, at most NP_WORKERS_DEFAULT_MAX. */
+/**
+ * Workers when the user names none: two for each processor that we may use, at most NP_WORKERS_DEFAULT_MAX. A
+ * worker waits for its answer or packs; with one for each processor the server has nothing to do while all
+ * pack, and the processors nothing while all wait.
+ */
 unsigned np_backup_default_workers(void);
 
 /**

@@ -58,8 +58,7 @@ unsigned np_backup_default_workers(void)
 {
     cpu_set_t set;
     int count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-    if (count < 1)
-        count = 1;
+    count = count < 1 ? 2 : 2 * count;
     return count > NP_WORKERS_DEFAULT_MAX ? NP_WORKERS_DEFAULT_MAX : (unsigned)count;
 }
 

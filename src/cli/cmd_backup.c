@@ -30,7 +30,7 @@ static const char help[] = "Usage: nbdpull backup -d DOMAIN -l LEVEL -o SET [OPT
                            "      --keep-checkpoints N  keep the N newest, not only those that are needed\n"
                            "      --compress CODEC    none, lz4 (default), zstd, zstd:LEVEL\n"
                            "      --quiesce MODE      freeze the guest: auto (default), require, no\n"
-                           "  -w, --workers N         readers and compressors (default: cores, at most 8)\n"
+                           "  -w, --workers N         readers and compressors (2 a core, at most 8)\n"
                            "      --scratch-dir DIR   for socket and scratch (default: /var/tmp)\n"
                            "      --scratch-reserve SIZE  end the backup when less is free there (256M)\n"
                            "      --json              one JSON document with all that was measured\n"

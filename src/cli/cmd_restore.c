@@ -24,7 +24,7 @@ static const char help[] =
     "      --cluster-size SIZE  of qcow2: 512 to 2M (default: 64K)\n"
     "      --compat VERSION    of qcow2: 1.1 (default) or 0.10\n"
     "      --preallocation MODE  off (default), metadata, falloc, full\n"
-    "  -w, --workers N         expanders and writers (default: cores, at most 8)\n"
+    "  -w, --workers N         expanders and writers (2 a core, at most 8)\n"
     "      --json              one JSON document with all that was done\n"
     "  -q, --quiet             no progress, no summary\n"
     "  -v, --verbose           say each step on standard error\n"
