@@ -161,6 +161,7 @@ static int read_trailer(struct np_stream *stream, struct np_error *err)
         return np_damage_record(stream->name, &dir_header, NULL, err, "META, DIR and END are not in order");
     if (take_disks(stream, &dir_header, &dir, err) < 0 || take_blobs(stream, &dir, err) < 0)
         return -1;
+    stream->end = end;
     return check_results(stream, &meta_header, err);
 }
 

@@ -14,6 +14,7 @@ struct np_stream {
     struct np_record_at at;
     char *name; /**< owned */
     struct np_meta *meta;
+    struct np_end end;
     struct np_dir_disk *disks; /**< in META's order */
     struct np_stream_blob {
         struct np_place place;
@@ -27,5 +28,9 @@ int np_stream_blob_names(struct np_stream *stream, struct np_error *err);
 
 /** What DIR says of a disk, or NULL when there is none of that id. Borrowed. */
 const struct np_dir_disk *np_stream_dir_disk(const struct np_stream *stream, uint16_t disk);
+
+/* What a header contradicts in its index entry, or NULL. */
+const char *np_stream_wrong_header(const struct np_record_header *header, const struct np_entry *entry,
+                                   const struct np_meta_disk *disk);
 
 #endif

@@ -9,6 +9,7 @@
 #include "nbdpull/backup.h"
 #include "nbdpull/names.h"
 #include "nbdpull/set.h"
+#include "nbdpull/verify.h"
 
 /** How far long work has come; bytes of guest data, or of the stream when that is all that is known. */
 struct np_progress {
@@ -195,6 +196,65 @@ struct np_restore_result {
 int np_app_restore(const struct np_restore_request *request, struct np_restore_result *result,
                    struct np_error *err);
 void np_restore_result_clear(struct np_restore_result *result); /**< takes a zeroed struct */
+
+/* ---- verify ---- */
+
+struct np_verify_request {
+    const char *input;       /**< set directory, stream file, or "-" */
+    int in_fd;               /**< for "-" */
+    const char *until;       /**< only this point and what it builds on; NULL: all */
+    struct np_targets disks; /**< only these; empty: all */
+    enum np_verify_depth depth;
+    unsigned sample; /**< percent of the payloads to check, at least; 0: all */
+    unsigned part;   /**< which part of them, from 1; 0: by the day */
+    unsigned workers;
+    struct np_cancel *cancel;
+    struct np_progress_hook progress;
+};
+
+/** Damages that are told one by one; more are counted. */
+#define NP_VERIFY_SHOWN 100
+
+/** Something of the set that is wrong, or that could not be checked. */
+struct np_verify_damage {
+    bool unchecked;              /**< could not be checked */
+    char point[NP_POINT_ID_MAX]; /**< whose stream or record it is in; "" */
+    char file[128];              /**< relative to the set; the stream of a file; "" */
+    char disk[NP_TARGET_MAX];    /**< "" */
+    uint64_t pos, number;        /**< of the record; NP_NO_OFFSET: it is about none, or not known */
+    uint64_t offset, length;     /**< guest bytes; a length of 0: about none */
+    char *message;               /**< owned; one line */
+    bool *affects;               /**< owned; for each point of the result */
+};
+
+enum np_verify_state {
+    NP_VERIFY_GOOD,     /**< as far as was looked */
+    NP_VERIFY_AFFECTED, /**< some of its disks cannot be restored as they were */
+    NP_VERIFY_UNKNOWN,  /**< something that it needs could not be checked */
+    NP_VERIFY_UNASKED,  /**< not looked at */
+};
+
+struct np_verify_result {
+    char domain[256];
+    struct np_points points;          /**< owned */
+    enum np_verify_state *states;     /**< owned; for each of them */
+    struct np_verify_damage *damages; /**< owned; at most NP_VERIFY_SHOWN */
+    size_t damage_count;              /**< of the list */
+    uint64_t damaged, unchecked;      /**< all of them */
+    struct np_verify_counts counts;
+    uint64_t streams;
+    unsigned part, parts; /**< of the payloads: part from 1; parts 1: all */
+    double seconds;
+};
+
+/**
+ * Check a set, a stream or a pipe, to its end whatever is found. Writes nothing.
+ * @return 0: all that was looked at is good; -1: NP_DAMAGED, or NP_UNCHECKED when nothing was found to be
+ *         damaged but something could not be checked; the result says what
+ */
+int np_app_verify(const struct np_verify_request *request, struct np_verify_result *result,
+                  struct np_error *err);
+void np_verify_result_clear(struct np_verify_result *result); /**< takes a zeroed struct */
 
 /* ---- dump ---- */
 

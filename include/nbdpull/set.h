@@ -129,6 +129,13 @@ struct np_points {
 /** All committed points. A point record that is damaged is an error that names it. @param points out, owned
  */
 int np_set_points(struct np_set *set, struct np_points *points, struct np_error *err);
+
+/** Told of each point record that is no good. @param id of the point; NULL: more than one point is meant */
+typedef void np_set_bad_point(void *ctx, const char *id, const struct np_error *err);
+
+/** As np_set_points, but records that are damaged, or cannot be read, are told of and left out. */
+int np_set_points_good(struct np_set *set, np_set_bad_point *bad, void *ctx, struct np_points *points,
+                       struct np_error *err);
 void np_points_clear(struct np_points *points); /**< takes a zeroed struct */
 void np_point_clear(struct np_point *point);
 

@@ -223,4 +223,17 @@ void np_cursor_close(struct np_cursor *cursor); /**< takes NULL */
 int np_stream_read(struct np_stream *stream, uint16_t disk, const struct np_entry *entry, void *table,
                    void *data, struct np_record *record, struct np_error *err);
 
+/**
+ * Read table and data of a DATA record by its header alone, and verify them as np_stream_read does, but for
+ * the index. One read, in place. Thread-safe.
+ * @param header a good one (np_walk_next)
+ * @param body   room for NP_DATA_TABLE_MAX bytes and a chunk of the disk
+ * @param record out; points into body
+ */
+int np_stream_record(struct np_stream *stream, const struct np_record_header *header, void *body,
+                     struct np_record *record, struct np_error *err);
+
+/** Read table and data of any record piece by piece and verify their sums. Thread-safe. */
+int np_stream_sums(struct np_stream *stream, const struct np_record_header *header, struct np_error *err);
+
 #endif

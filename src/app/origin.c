@@ -96,7 +96,9 @@ struct np_input np_origin_pipe_input(struct np_pipe *pipe)
 
 /* ---- open and close ---- */
 
-static int open_any(struct np_origin *origin, const char *path, struct np_error *err)
+/* @param bad NULL: a damaged point record is an error */
+static int open_any(struct np_origin *origin, const char *path, np_set_bad_point *bad, void *ctx,
+                    struct np_error *err)
 {
     struct stat st;
     if (stat(path, &st) < 0)
@@ -112,7 +114,8 @@ static int open_any(struct np_origin *origin, const char *path, struct np_error 
         return -1;
     snprintf(origin->domain, sizeof(origin->domain), "%s", np_set_domain_name(origin->set));
     origin->domain_uuid = *np_set_domain(origin->set);
-    return np_set_points(origin->set, &origin->points, err);
+    return bad != NULL ? np_set_points_good(origin->set, bad, ctx, &origin->points, err)
+                       : np_set_points(origin->set, &origin->points, err);
 }
 
 static int choose_point(struct np_origin *origin, const char *until, bool may_be_empty, struct np_error *err)
@@ -126,11 +129,21 @@ int np_origin_open(const char *path, const char *until, bool may_be_empty, struc
                    struct np_error *err)
 {
     *origin = (struct np_origin){.fd = -1, .path = path};
-    if (open_any(origin, path, err) < 0 || choose_point(origin, until, may_be_empty, err) < 0) {
+    if (open_any(origin, path, NULL, NULL, err) < 0 || choose_point(origin, until, may_be_empty, err) < 0) {
         np_origin_close(origin);
         return -1;
     }
     return 0;
+}
+
+int np_origin_open_all(const char *path, np_set_bad_point *bad, void *ctx, struct np_origin *origin,
+                       struct np_error *err)
+{
+    *origin = (struct np_origin){.fd = -1, .path = path};
+    if (open_any(origin, path, bad, ctx, err) == 0)
+        return 0;
+    np_origin_close(origin);
+    return -1;
 }
 
 void np_origin_close(struct np_origin *origin)

@@ -38,6 +38,10 @@ struct np_origin {
  */
 int np_origin_open(const char *path, const char *until, bool may_be_empty, struct np_origin *origin,
                    struct np_error *err);
+
+/** As np_origin_open, but no point is chosen, and point records that are no good are told of and left out. */
+int np_origin_open_all(const char *path, np_set_bad_point *bad, void *ctx, struct np_origin *origin,
+                       struct np_error *err);
 void np_origin_close(struct np_origin *origin); /**< takes a zeroed struct */
 
 /**

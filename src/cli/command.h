@@ -27,7 +27,7 @@ struct np_command {
     int (*run)(struct np_context *context, int argc, char **argv, struct np_error *err);
 };
 
-extern const struct np_command np_cmd_backup, np_cmd_restore, np_cmd_dump, np_cmd_estimate,
+extern const struct np_command np_cmd_backup, np_cmd_restore, np_cmd_dump, np_cmd_verify, np_cmd_estimate,
     np_cmd_checkpoints, np_cmd_guardian;
 
 /** By exact name, or NULL. */

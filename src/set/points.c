@@ -85,7 +85,39 @@ static int name_unaffected(const char *id, struct np_error *err)
     return -1;
 }
 
-int np_set_points(struct np_set *set, struct np_points *points, struct np_error *err)
+/* Who looks after a set wants all that is good of it; all others, nothing of a set that is not. */
+struct judge {
+    np_set_bad_point *bad; /* NULL: the first fault ends it */
+    void *ctx;
+};
+
+static int read_all(struct np_set *set, const struct judge *judge, const struct np_names *names,
+                    struct np_points *all, struct np_error *err)
+{
+    for (size_t i = 0; i < names->count; i++) {
+        char id[NP_POINT_ID_MAX];
+        bool found;
+        struct np_error mine = NP_ERROR_INIT;
+        if (!is_record(names->list[i], id)) {
+            np_log_debug("%s/points/%s: no point record, left alone", set->path, names->list[i]);
+            continue;
+        }
+        if (read_point(set, id, &all->list[all->count], &found, &mine) == 0) {
+            all->count += found; /* a reader may meet a point that is being removed */
+            continue;
+        }
+        name_unaffected(id, &mine);
+        if (judge->bad == NULL) {
+            *err = mine;
+            return -1;
+        }
+        judge->bad(judge->ctx, id, &mine);
+    }
+    return 0;
+}
+
+static int list_points(struct np_set *set, const struct judge *judge, struct np_points *points,
+                       struct np_error *err)
 {
     NP_CLEANUP(np_names_clear) struct np_names names = {0};
     NP_CLEANUP(np_points_clear) struct np_points all = {0};
@@ -94,25 +126,34 @@ int np_set_points(struct np_set *set, struct np_points *points, struct np_error 
     all.list = calloc(names.count + 1, sizeof(*all.list));
     if (all.list == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot list the points", set->path);
-
-    for (size_t i = 0; i < names.count; i++) {
-        char id[NP_POINT_ID_MAX];
-        bool found;
-        if (!is_record(names.list[i], id)) {
-            np_log_debug("%s/points/%s: no point record, left alone", set->path, names.list[i]);
-            continue;
-        }
-        if (read_point(set, id, &all.list[all.count], &found, err) < 0)
-            return name_unaffected(id, err);
-        all.count += found; /* a reader may meet a point that is being removed */
-    }
+    if (read_all(set, judge, &names, &all, err) < 0)
+        return -1;
     if (all.count > 1)
         qsort(all.list, all.count, sizeof(*all.list), compare_points);
-    if (refuse_duplicates(set, &all, err) < 0)
-        return -1;
+    struct np_error mine = NP_ERROR_INIT;
+    if (refuse_duplicates(set, &all, &mine) < 0) {
+        if (judge->bad == NULL || mine.class != NP_DAMAGED) {
+            *err = mine;
+            return -1;
+        }
+        judge->bad(judge->ctx, NULL, &mine);
+    }
     *points = all;
     all = (struct np_points){0};
     return 0;
+}
+
+int np_set_points(struct np_set *set, struct np_points *points, struct np_error *err)
+{
+    const struct judge none = {0};
+    return list_points(set, &none, points, err);
+}
+
+int np_set_points_good(struct np_set *set, np_set_bad_point *bad, void *ctx, struct np_points *points,
+                       struct np_error *err)
+{
+    const struct judge judge = {.bad = bad, .ctx = ctx};
+    return list_points(set, &judge, points, err);
 }
 
 void np_points_clear(struct np_points *points)

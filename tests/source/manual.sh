@@ -11,7 +11,7 @@ options()
     "$@" | grep -oE -- '--[a-z][a-z-]+' | sort -u
 }
 page() { mandoc -T ascii docs/nbdpull.1 | sed "s/.\x08//g" | sed '/^CAVEATS/,/^[A-Z]* *([0-9])/d'; }
-help() { for command in "" backup restore dump estimate checkpoints; do "$NBDPULL" $command --help; done; }
+help() { for command in "" backup restore dump verify estimate checkpoints; do "$NBDPULL" $command --help; done; }
 if ! diff <(options help) <(options page); then
     echo "the options of --help (<) and of the manual page (>) differ"
     exit 1

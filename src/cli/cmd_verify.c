@@ -1,0 +1,312 @@
+#include "command.h"
+#include "options.h"
+#include "output.h"
+#include "report.h"
+
+#include "nbdpull/cleanup.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char help[] = "Usage: nbdpull verify -i SET|FILE|- [OPTIONS]\n"
+                           "\n"
+                           "Check a set or a stream: what is damaged, which restore points that concerns,\n"
+                           "and which are still good. Nothing is written.\n"
+                           "\n"
+                           "  -i, --input SET         backup set, a stream in a file, or - for a pipe\n"
+                           "      --until POINT       only this point and what it builds on, as for restore\n"
+                           "  -d, --disk DISK         only these disks: vda,vdb or repeated\n"
+                           "      --quick             records, indexes, links and sizes; no payload\n"
+                           "                          (default: and every stored byte's checksum)\n"
+                           "      --deep              and decompress, compare every granule's hash, and the\n"
+                           "                          digest of every disk of every point\n"
+                           "      --sample PERCENT    only this part of the payloads, another one each day\n"
+                           "      --sample-part N     the part, from 1, instead of the day's\n"
+                           "  -w, --workers N         readers and expanders (default: cores, at most 8)\n"
+                           "      --json              one JSON document with all that was found\n"
+                           "  -q, --quiet             no progress, no summary; damage is told\n"
+                           "  -v, --verbose           say each step on standard error\n"
+                           "  -h, --help              this text\n"
+                           "\n"
+                           "Status: 0 good, 4 damaged, 5 something could not be checked.\n";
+
+struct arguments {
+    struct np_verify_request request;
+    bool quick, deep;
+    struct np_common common;
+};
+
+static void arguments_clear(struct arguments *arguments)
+{
+    np_targets_clear(&arguments->request.disks);
+}
+
+static int check(struct arguments *arguments, struct np_error *err)
+{
+    struct np_verify_request *request = &arguments->request;
+    if (request->input == NULL)
+        return np_fail(err, NP_USAGE, "verify needs -i SET; see nbdpull verify --help");
+    bool pipe = strcmp(request->input, "-") == 0;
+    if (pipe && isatty(STDIN_FILENO))
+        return np_fail(err, NP_USAGE, "standard input is a terminal: give -i - a stream by a pipe");
+    if (arguments->quick && arguments->deep)
+        return np_fail(err, NP_USAGE, "--quick reads no payload, --deep all of it: give one of them");
+    if (request->sample > 100)
+        return np_fail(err, NP_USAGE, "--sample: %u is no percentage", request->sample);
+    if (request->sample > 0 && (pipe || arguments->quick))
+        return np_fail(err, NP_USAGE, "--sample takes payloads of a set or a file, and not with --quick");
+    if (request->part > 0 && request->sample == 0)
+        return np_fail(err, NP_USAGE, "--sample-part goes with --sample PERCENT");
+    if (pipe && (arguments->quick || request->disks.count > 0))
+        return np_fail(err, NP_USAGE, "a pipe is checked as a whole: no --quick, and no --disk");
+    request->in_fd = STDIN_FILENO;
+    request->depth = arguments->quick ? NP_VERIFY_QUICK : arguments->deep ? NP_VERIFY_DEEP : NP_VERIFY_SUMS;
+    return 0;
+}
+
+static int parse(struct arguments *arguments, int argc, char **argv, struct np_error *err)
+{
+    struct np_verify_request *request = &arguments->request;
+    const struct np_option options[] = {
+        {'i', "input", NP_OPTION_STRING, &request->input},
+        {0, "until", NP_OPTION_STRING, &request->until},
+        {'d', "disk", NP_OPTION_TARGETS, &request->disks},
+        {0, "quick", NP_OPTION_FLAG, &arguments->quick},
+        {0, "deep", NP_OPTION_FLAG, &arguments->deep},
+        {0, "sample", NP_OPTION_COUNT, &request->sample},
+        {0, "sample-part", NP_OPTION_COUNT, &request->part},
+        {'w', "workers", NP_OPTION_WORKERS, &request->workers},
+        {0},
+    };
+    if (np_options_parse(argc, argv, options, &arguments->common, err) < 0)
+        return -1;
+    return arguments->common.help ? 0 : check(arguments, err);
+}
+
+/* ---- for people ---- */
+
+#define LIST_TEXT 512
+
+/* Which points of a result are meant: those a damage affects or not, or those of a state. */
+struct choice {
+    const struct np_verify_damage *damage; /* NULL: by state */
+    bool affected;
+    enum np_verify_state state;
+};
+
+static bool is_meant(const struct np_verify_result *result, const struct choice *choice, size_t i)
+{
+    if (result->states[i] == NP_VERIFY_UNASKED)
+        return false;
+    return choice->damage != NULL ? choice->damage->affects[i] == choice->affected
+                                  : result->states[i] == choice->state;
+}
+
+/* "0001-0003, 0007": neighbours of the list in one, so that a long chain stays one line. "" none. */
+static const char *list_points(const struct np_verify_result *result, struct choice choice,
+                               char text[LIST_TEXT])
+{
+    size_t used = 0, count = result->states != NULL ? result->points.count : 0;
+    char first[NP_POINT_ID_MAX], last[NP_POINT_ID_MAX];
+    text[0] = '\0';
+    for (size_t i = 0; i < count; i++) {
+        if (!is_meant(result, &choice, i))
+            continue;
+        size_t to = i;
+        while (to + 1 < count && is_meant(result, &choice, to + 1))
+            to++;
+        np_output_text(result->points.list[i].id, first, sizeof(first));
+        np_output_text(result->points.list[to].id, last, sizeof(last));
+        if (first[0] == '\0') /* a copy has no id */
+            snprintf(first, sizeof(first), "-");
+        if (used + sizeof(first) + sizeof(last) + 8 > LIST_TEXT) {
+            snprintf(text + used, LIST_TEXT - used, ", ...");
+            break;
+        }
+        used += (size_t)snprintf(text + used, LIST_TEXT - used, "%s%s%s%s", used > 0 ? ", " : "", first,
+                                 to > i ? "-" : "", to > i ? last : "");
+        i = to;
+    }
+    return text;
+}
+
+static void print_damage(const struct np_verify_result *result, const struct np_verify_damage *damage)
+{
+    char message[NP_ERROR_MESSAGE_MAX], affected[LIST_TEXT], others[LIST_TEXT];
+    printf("%s: %s", damage->unchecked ? "not checked" : "damaged",
+           np_output_text(damage->message, message, sizeof(message)));
+    list_points(result, (struct choice){.damage = damage, .affected = true}, affected);
+    list_points(result, (struct choice){.damage = damage, .affected = false}, others);
+    if (strncmp(damage->file, "points/", 7) == 0)
+        printf("; affects the point itself\n");
+    else if (affected[0] == '\0')
+        printf("; affects no restore point\n");
+    else if (others[0] == '\0')
+        printf("; affects %s and so all\n", affected);
+    else
+        printf("; affects %s, not %s\n", affected, others);
+}
+
+static void print_states(const struct np_verify_result *result)
+{
+    static const struct {
+        enum np_verify_state state;
+        const char *words;
+    } rows[] = {
+        {NP_VERIFY_AFFECTED, "affected by damage"},
+        {NP_VERIFY_UNKNOWN, "not known, not all could be checked"},
+        {NP_VERIFY_GOOD, "good"},
+    };
+    char list[LIST_TEXT];
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (list_points(result, (struct choice){.state = rows[i].state}, list)[0] != '\0')
+            printf("restore points %s: %s\n", rows[i].words, list);
+}
+
+static void print_damages(const struct np_verify_result *result)
+{
+    for (size_t i = 0; i < result->damage_count; i++)
+        print_damage(result, &result->damages[i]);
+    uint64_t all = result->damaged + result->unchecked;
+    if (all > result->damage_count)
+        printf("and %ju more\n", (uintmax_t)(all - result->damage_count));
+    if (all > 0)
+        print_states(result);
+}
+
+static void print_summary(const struct np_verify_result *result)
+{
+    char size[NP_SIZE_TEXT], read[NP_SIZE_TEXT], domain[256], list[LIST_TEXT];
+    list_points(result, (struct choice){.state = NP_VERIFY_GOOD}, list);
+    printf("%s: good: %s\n", np_output_text(result->domain, domain, sizeof(domain)),
+           list[0] != '\0' ? list : "no restore point");
+    printf("  %ju streams, %s, %s of payload read, %.1f s\n", (uintmax_t)result->streams,
+           np_output_size(result->counts.pos, size), np_output_size(result->counts.read, read),
+           result->seconds);
+    if (result->parts > 1)
+        printf("  part %u of %u: %ju of %ju payloads\n", result->part, result->parts,
+               (uintmax_t)result->counts.checked, (uintmax_t)result->counts.payloads);
+}
+
+/* ---- for machines ---- */
+
+static const char *state_word(enum np_verify_state state)
+{
+    static const char *const words[] = {[NP_VERIFY_GOOD] = "good",
+                                        [NP_VERIFY_AFFECTED] = "affected",
+                                        [NP_VERIFY_UNKNOWN] = "unknown",
+                                        [NP_VERIFY_UNASKED] = NULL};
+    return words[state];
+}
+
+/* Not known is null. NP_NO_OFFSET and NP_ANY_NUMBER are the same number. */
+static void add_known(struct json_object *to, const char *key, uint64_t value, bool known)
+{
+    if (known && value != NP_NO_OFFSET)
+        np_report_size(to, key, value);
+    else
+        np_report_add(to, key, NULL);
+}
+
+static struct json_object *damage_object(const struct np_verify_result *result,
+                                         const struct np_verify_damage *damage)
+{
+    struct json_object *to = json_object_new_object();
+    struct json_object *affects = json_object_new_array();
+    np_report_string(to, "kind", damage->unchecked ? "unchecked" : "damaged");
+    np_report_string(to, "message", damage->message);
+    np_report_string(to, "point", damage->point);
+    np_report_string(to, "file", damage->file);
+    np_report_string(to, "disk", damage->disk);
+    add_known(to, "pos", damage->pos, true);
+    add_known(to, "record", damage->number, true);
+    add_known(to, "offset", damage->offset, damage->length > 0);
+    add_known(to, "length", damage->length, damage->length > 0);
+    for (size_t i = 0; i < result->points.count; i++)
+        if (damage->affects[i])
+            json_object_array_add(affects, np_report_text(result->points.list[i].id));
+    np_report_add(to, "affects", affects);
+    return to;
+}
+
+static struct json_object *points_array(const struct np_verify_result *result)
+{
+    struct json_object *points = json_object_new_array();
+    for (size_t i = 0; result->states != NULL && i < result->points.count; i++) {
+        if (result->states[i] == NP_VERIFY_UNASKED)
+            continue;
+        struct json_object *to = json_object_new_object();
+        np_report_string(to, "id", result->points.list[i].id);
+        np_report_string(to, "time", result->points.list[i].time);
+        np_report_string(to, "state", state_word(result->states[i]));
+        json_object_array_add(points, to);
+    }
+    return points;
+}
+
+static int print_json(const struct arguments *arguments, const struct np_verify_result *result,
+                      const struct np_error *outcome, struct np_error *err)
+{
+    static const char *const depths[] = {
+        [NP_VERIFY_QUICK] = "quick", [NP_VERIFY_SUMS] = "default", [NP_VERIFY_DEEP] = "deep"};
+    struct json_object *report = np_report_new("verify");
+    struct json_object *damages = json_object_new_array();
+    np_report_string(report, "domain", result->domain);
+    np_report_string(report, "depth", depths[arguments->request.depth]);
+    np_report_size(report, "part", result->part);
+    np_report_size(report, "parts", result->parts);
+    np_report_size(report, "streams", result->streams);
+    np_report_size(report, "stream_bytes", result->counts.pos);
+    np_report_size(report, "records", result->counts.records);
+    np_report_size(report, "payloads", result->counts.payloads);
+    np_report_size(report, "payloads_checked", result->counts.checked);
+    np_report_size(report, "read_bytes", result->counts.read);
+    np_report_size(report, "expanded_bytes", result->counts.expanded);
+    np_report_seconds(report, "seconds", result->seconds);
+    np_report_add(report, "points", points_array(result));
+    np_report_size(report, "damaged", result->damaged);
+    np_report_size(report, "unchecked", result->unchecked);
+    for (size_t i = 0; i < result->damage_count; i++)
+        json_object_array_add(damages, damage_object(result, &result->damages[i]));
+    np_report_add(report, "damages", damages);
+    return np_report_print(report, outcome, stdout, err);
+}
+
+/* ---- the command ---- */
+
+static int run(struct np_context *context, int argc, char **argv, struct np_error *err)
+{
+    NP_CLEANUP(arguments_clear)
+    struct arguments arguments = {.request = {.workers = np_backup_default_workers()}};
+    NP_CLEANUP(np_verify_result_clear) struct np_verify_result result = {0};
+
+    int done = parse(&arguments, argc, argv, err);
+    if (done == 0 && arguments.common.help) {
+        fputs(help, stdout);
+        return 0;
+    }
+    if (done == 0) {
+        arguments.request.cancel = context->cancel;
+        arguments.request.progress = np_output_progress(arguments.common.quiet);
+        done = np_app_verify(&arguments.request, &result, err);
+        np_output_clear_line();
+    }
+    struct np_error failed = NP_ERROR_INIT;
+    if (arguments.common.json && print_json(&arguments, &result, done < 0 ? err : NULL, &failed) < 0 &&
+        done == 0) {
+        *err = failed;
+        return -1;
+    }
+    if (arguments.common.json)
+        return done;
+    print_damages(&result);
+    if (done == 0 && !arguments.common.quiet && isatty(STDOUT_FILENO))
+        print_summary(&result);
+    return done;
+}
+
+const struct np_command np_cmd_verify = {
+    .name = "verify",
+    .summary = "check a set or a stream: what is damaged, and whom it concerns",
+    .run = run,
+};

@@ -1,0 +1,325 @@
+#include "surgery.h"
+
+#include "nbdpull/file.h"
+#include "nbdpull/verify.h"
+
+#include <fcntl.h>
+
+/* ---- what is reported ---- */
+
+#define FAULTS_MAX 64
+
+struct seen {
+    struct np_fault faults[FAULTS_MAX];
+    unsigned count;
+};
+
+static void note(void *ctx, const struct np_fault *fault)
+{
+    struct seen *seen = ctx;
+    if (seen->count < FAULTS_MAX)
+        seen->faults[seen->count] = *fault;
+    seen->count++;
+}
+
+static struct seen seen;
+
+static struct np_verify_counts check_part(struct np_stream *stream, enum np_verify_depth depth, unsigned part,
+                                          unsigned parts)
+{
+    struct np_error err = NP_ERROR_INIT;
+    struct np_verify_counts counts = {0};
+    seen.count = 0;
+    const struct np_verify_options options = {
+        .depth = depth, .workers = 1, .part = part, .parts = parts, .report = note, .ctx = &seen};
+    ok(np_verify_stream(&options, stream, &counts, &err));
+    return counts;
+}
+
+static struct np_verify_counts check(struct np_stream *stream, enum np_verify_depth depth)
+{
+    return check_part(stream, depth, 0, 1);
+}
+
+/* Opening that fails is one fault of the whole stream. @return the stream, or NULL */
+static struct np_stream *open_and_check(struct memory *memory, enum np_verify_depth depth)
+{
+    struct np_input_at input = input_at(memory);
+    struct np_stream *stream = NULL;
+    struct np_error err = NP_ERROR_INIT;
+    if (np_stream_open(&input, "sample", &stream, &err) == 0) {
+        check(stream, depth);
+        return stream;
+    }
+    seen.count = 1;
+    seen.faults[0] = (struct np_fault){.scope = NP_FAULT_STREAM, .error = err};
+    return NULL;
+}
+
+static void none_seen(void)
+{
+    if (seen.count > 0)
+        fail_msg("a fault where there is none: %s", seen.faults[0].error.message);
+}
+
+static struct memory golden(const char *name)
+{
+    struct np_error err = NP_ERROR_INIT;
+    char path[512], *bytes = NULL;
+    size_t size;
+    snprintf(path, sizeof(path), "%s/golden/%s", TEST_SOURCE_DIR, name);
+    ok(np_file_read_whole(AT_FDCWD, path, path, 1 << 20, &bytes, &size, &err));
+    return (struct memory){.bytes = (uint8_t *)bytes, .size = size};
+}
+
+/* ---- whole streams ---- */
+
+static const char *const streams[] = {"interleaved.nbp", "blobs.nbp", "optional.nbp", "merged-inc.nbp",
+                                      "dead.nbp",        "tree.nbp",  "sizes.nbp",    "codecs.nbp"};
+
+static void test_verify__finds_nothing_in_good_streams(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < NP_ARRAY_SIZE(streams); i++)
+        for (int depth = NP_VERIFY_QUICK; depth <= NP_VERIFY_DEEP; depth++) {
+            struct memory memory = golden(streams[i]);
+            np_stream_close(open_and_check(&memory, (enum np_verify_depth)depth));
+            none_seen();
+            free(memory.bytes);
+        }
+}
+
+static bool concerns(const struct np_fault *fault, uint16_t disk)
+{
+    bool one = fault->scope == NP_FAULT_RECORD || fault->scope == NP_FAULT_DISK;
+    return fault->scope == NP_FAULT_STREAM || (one && fault->disk->id == disk);
+}
+
+/* A disk has a fault if and only if reading all of it by the index fails. */
+static void assert_faults_are_exact(struct np_stream *stream, const char *name, size_t at)
+{
+    const struct np_meta *meta = np_stream_meta(stream);
+    for (size_t i = 0; i < meta->disk_count; i++) {
+        struct np_error err = NP_ERROR_INIT;
+        bool readable = restore_disk(stream, &meta->disks[i], NULL, &err) == 0, told = false;
+        for (unsigned k = 0; k < seen.count && k < FAULTS_MAX; k++)
+            told = told || concerns(&seen.faults[k], meta->disks[i].id);
+        if (readable == told)
+            fail_msg("%s, byte %zu: disk %s %s, and the fault is: %s", name, at, meta->disks[i].target,
+                     readable ? "can be read" : err.message, seen.faults[0].error.message);
+    }
+}
+
+static void flip_each_byte(const char *name, size_t step)
+{
+    struct memory memory = golden(name);
+    for (size_t at = 0; at < memory.size; at += step) {
+        memory.bytes[at] ^= (uint8_t)(at % 3 == 0 ? 0xff : 1 << at % 8);
+        struct np_stream *stream = open_and_check(&memory, NP_VERIFY_SUMS);
+        if (seen.count == 0)
+            fail_msg("%s: byte %zu can be changed", name, at);
+        assert_int_equal(seen.faults[0].error.class, NP_DAMAGED);
+        if (stream != NULL)
+            assert_faults_are_exact(stream, name, at);
+        np_stream_close(stream);
+        memory.bytes[at] ^= (uint8_t)(at % 3 == 0 ? 0xff : 1 << at % 8);
+    }
+    free(memory.bytes);
+}
+
+static void test_verify__finds_every_flipped_byte_and_whom_it_concerns(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < NP_ARRAY_SIZE(streams); i++)
+        flip_each_byte(streams[i], i < 4 ? 1 : 5);
+}
+
+/* ---- it goes on ---- */
+
+static void test_verify__goes_on_behind_damage_and_names_each(void **state)
+{
+    (void)state;
+    struct guest guest;
+    struct memory memory = many_records(&guest, 40, 16);
+    struct parts *parts = cut_up(&memory);
+    const size_t hurt[] = {3, 9, 20, 33};
+    for (size_t i = 0; i < NP_ARRAY_SIZE(hurt); i++) {
+        const struct np_record_header *header = &parts->list[part_of(parts, NP_RECORD_DATA, hurt[i])].header;
+        /* a header, a table, and data: each in its own way */
+        uint64_t in[] = {40, NP_RECORD_HEADER_SIZE + 3,
+                         NP_RECORD_HEADER_SIZE + header->table_len + header->data_len / 2,
+                         NP_RECORD_HEADER_SIZE + header->table_len};
+        memory.bytes[header->pos + in[i]] ^= 0x10;
+    }
+    struct np_stream *stream = open_and_check(&memory, NP_VERIFY_SUMS);
+    assert_int_equal(seen.count, NP_ARRAY_SIZE(hurt));
+    for (size_t i = 0; i < NP_ARRAY_SIZE(hurt); i++) {
+        const struct np_record_header *header = &parts->list[part_of(parts, NP_RECORD_DATA, hurt[i])].header;
+        bool told = false;
+        for (unsigned k = 0; k < seen.count; k++) {
+            const struct np_fault *fault = &seen.faults[k];
+            told = told || (fault->scope == NP_FAULT_RECORD && fault->pos == header->pos &&
+                            fault->number == header->number && fault->offset == header->offset &&
+                            fault->length == SAMPLE_CHUNK && fault->error.class == NP_DAMAGED);
+        }
+        if (!told)
+            fail_msg("record %zu was not named", hurt[i]);
+    }
+    np_stream_close(stream);
+    parts_free(parts);
+    guest_free(&guest);
+    free(memory.bytes);
+}
+
+static void test_verify__a_damaged_index_does_not_hide_damaged_data(void **state)
+{
+    (void)state;
+    struct guest guest;
+    struct memory memory = many_records(&guest, 40, 16);
+    struct parts *parts = cut_up(&memory);
+    const struct np_record_header *index = &parts->list[part_of(parts, NP_RECORD_INDEX, 0)].header;
+    const struct np_record_header *data = &parts->list[part_of(parts, NP_RECORD_DATA, 30)].header;
+    memory.bytes[index->pos + NP_RECORD_HEADER_SIZE + 100] ^= 1;
+    np_stream_close(open_and_check(&memory, NP_VERIFY_SUMS));
+    assert_int_equal(seen.count, 1); /* good data: only the index */
+    assert_int_equal(seen.faults[0].scope, NP_FAULT_DISK);
+
+    memory.bytes[data->pos + NP_RECORD_HEADER_SIZE + data->table_len] ^= 1;
+    np_stream_close(open_and_check(&memory, NP_VERIFY_SUMS));
+    assert_int_equal(seen.count, 2);
+    assert_int_equal(seen.faults[1].scope, NP_FAULT_RECORD);
+    assert_int_equal(seen.faults[1].pos, data->pos);
+    parts_free(parts);
+    guest_free(&guest);
+    free(memory.bytes);
+}
+
+/* All sums are right: only what the index and the records say of each other is not. */
+static void test_verify__an_index_that_tells_of_other_hashes_is_found_without_payload(void **state)
+{
+    (void)state;
+    struct parts *parts = parts_of(small_disk());
+    struct part *leaf = &parts->list[part_of(parts, NP_RECORD_INDEX, 0)];
+    leaf->data[5] ^= 1;
+    struct memory memory = put_together(parts, FIX_ABOVE);
+    np_stream_close(open_and_check(&memory, NP_VERIFY_QUICK));
+    assert_int_equal(seen.count, 1);
+    assert_int_equal(seen.faults[0].scope, NP_FAULT_RECORD);
+    assert_non_null(strstr(seen.faults[0].error.message, "other hashes"));
+    parts_free(parts);
+    free(memory.bytes);
+}
+
+static void test_verify__a_granule_with_another_hash_is_found_by_deep_alone(void **state)
+{
+    (void)state;
+    struct parts *parts = parts_of(small_disk());
+    struct part *data = &parts->list[part_of(parts, NP_RECORD_DATA, 0)];
+    data->data[data->header.data_len - 1] ^= 1;
+    struct memory memory = put_together(parts, FIX_LINKS);
+    np_stream_close(open_and_check(&memory, NP_VERIFY_SUMS));
+    none_seen();
+    np_stream_close(open_and_check(&memory, NP_VERIFY_DEEP));
+    assert_int_equal(seen.count, 1);
+    assert_int_equal(seen.faults[0].scope, NP_FAULT_RECORD);
+    parts_free(parts);
+    free(memory.bytes);
+}
+
+static void test_verify__quick_reads_no_payload(void **state)
+{
+    (void)state;
+    struct guest guest;
+    struct memory memory = many_records(&guest, 40, 16);
+    struct parts *parts = cut_up(&memory);
+    const struct np_record_header *data = &parts->list[part_of(parts, NP_RECORD_DATA, 7)].header;
+    memory.bytes[data->pos + NP_RECORD_HEADER_SIZE + data->table_len] ^= 1;
+    struct np_stream *stream = opened(&memory);
+    assert_int_equal(check(stream, NP_VERIFY_QUICK).read, 0);
+    none_seen();
+    memory.bytes[data->pos + 8] ^= 1; /* its header is looked at */
+    check(stream, NP_VERIFY_QUICK);
+    assert_int_equal(seen.count, 1);
+    np_stream_close(stream);
+    parts_free(parts);
+    guest_free(&guest);
+    free(memory.bytes);
+}
+
+/* ---- what cannot be read ---- */
+
+struct bad_disk {
+    struct memory *memory;
+    uint64_t from, to;
+};
+
+static int read_or_fail(void *ctx, void *buffer, size_t size, uint64_t pos, struct np_error *err)
+{
+    const struct bad_disk *bad = ctx;
+    if (pos < bad->to && pos + size > bad->from)
+        return np_fail(err, NP_FAILED, "sample: cannot read byte %ju", (uintmax_t)pos);
+    return memory_read_at(bad->memory, buffer, size, pos, err);
+}
+
+static void test_verify__what_cannot_be_read_is_not_damage(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct guest guest;
+    struct memory memory = many_records(&guest, 40, 16);
+    struct parts *parts = cut_up(&memory);
+    const struct np_record_header *first = &parts->list[part_of(parts, NP_RECORD_DATA, 10)].header;
+    struct bad_disk bad = {.memory = &memory, .from = first->pos + 10, .to = first->pos + 90};
+    struct np_input_at input = {.read_at = read_or_fail, .ctx = &bad, .size = memory.size};
+    struct np_stream *stream = NULL;
+    ok(np_stream_open(&input, "sample", &stream, &err));
+    check(stream, NP_VERIFY_SUMS);
+    assert_int_equal(seen.count, 1);
+    assert_int_equal(seen.faults[0].error.class, NP_FAILED);
+    assert_int_equal(seen.faults[0].scope, NP_FAULT_RECORD);
+    assert_int_equal(seen.faults[0].pos, first->pos);
+    np_stream_close(stream);
+    parts_free(parts);
+    guest_free(&guest);
+    free(memory.bytes);
+}
+
+/* ---- the sample ---- */
+
+static void test_verify__parts_cover_each_payload_once(void **state)
+{
+    (void)state;
+    struct guest guest;
+    struct memory memory = many_records(&guest, 200, 16);
+    struct np_stream *stream = opened(&memory);
+    uint64_t all = check(stream, NP_VERIFY_SUMS).checked;
+    assert_int_equal(all, 200);
+    for (unsigned parts = 2; parts <= 10; parts++) {
+        uint64_t checked = 0;
+        for (unsigned part = 0; part < parts; part++) {
+            uint64_t now = check_part(stream, NP_VERIFY_SUMS, part, parts).checked;
+            assert_true(now > 0 && now < all);
+            checked += now;
+        }
+        assert_int_equal(checked, all);
+    }
+    np_stream_close(stream);
+    guest_free(&guest);
+    free(memory.bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_verify__finds_nothing_in_good_streams),
+        cmocka_unit_test(test_verify__finds_every_flipped_byte_and_whom_it_concerns),
+        cmocka_unit_test(test_verify__goes_on_behind_damage_and_names_each),
+        cmocka_unit_test(test_verify__a_damaged_index_does_not_hide_damaged_data),
+        cmocka_unit_test(test_verify__an_index_that_tells_of_other_hashes_is_found_without_payload),
+        cmocka_unit_test(test_verify__a_granule_with_another_hash_is_found_by_deep_alone),
+        cmocka_unit_test(test_verify__quick_reads_no_payload),
+        cmocka_unit_test(test_verify__what_cannot_be_read_is_not_damage),
+        cmocka_unit_test(test_verify__parts_cover_each_payload_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
