@@ -64,6 +64,7 @@ struct np_backup_request {
     int codec_level;
     const char *codec_text; /**< as asked, "zstd:3" */
     unsigned workers;
+    uint64_t rate;       /**< bytes a second read from the guest's disks; 0: no limit */
     uint64_t threshold;  /**< skip (NP_SKIPPED) when fewer bytes would be stored; 0: never */
     const char *command; /**< for who meets our lock */
     struct np_cancel *cancel;
@@ -169,6 +170,7 @@ struct np_restore_request {
     uint64_t cluster_size;     /**< bytes; 0: the format's default */
     const char *compat;        /**< NULL: the format's default */
     unsigned workers;
+    uint64_t rate; /**< bytes a second written to the images; 0: no limit */
     struct np_cancel *cancel;
     struct np_progress_hook progress;
 };

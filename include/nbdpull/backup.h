@@ -51,6 +51,7 @@ typedef void np_backup_progress(void *ctx, const struct np_backup_counts *counts
 
 struct np_backup_options {
     unsigned workers; /**< 1..NP_WORKERS_MAX */
+    uint64_t rate;    /**< bytes a second that are read from the source; 0: no limit */
     const struct np_codec *codec;
     int level; /**< as np_codec_parse gave it */
     enum np_scope scope;

@@ -25,6 +25,7 @@ typedef void np_restore_progress(void *ctx, const struct np_restore_counts *coun
 
 struct np_restore_options {
     unsigned workers;              /**< 1..NP_WORKERS_MAX */
+    uint64_t rate;                 /**< bytes a second that are written to targets; 0: no limit */
     struct np_cancel *cancel;      /**< or NULL */
     np_restore_progress *progress; /**< or NULL */
     void *progress_ctx;

@@ -82,6 +82,7 @@ static int pull_disk(struct np_run *run, size_t i, uint16_t id, uint64_t total,
     struct watch watch = {.run = run, .disk = i, .total = total};
     const struct np_backup_options options = {
         .workers = run->request->workers,
+        .rate = run->request->rate,
         .codec = run->request->codec,
         .level = run->request->codec_level,
         .scope = np_run_scope(disk),

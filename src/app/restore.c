@@ -227,6 +227,7 @@ static struct np_restore_options engine_options(const struct restore *restore, s
     const struct np_restore_request *request = restore->request;
     return (struct np_restore_options){
         .workers = request->workers,
+        .rate = request->rate,
         .cancel = request->cancel,
         .progress = request->progress.show != NULL ? watch_progress : NULL,
         .progress_ctx = watch,

@@ -15,6 +15,7 @@
 #include "nbdpull/bufpool.h"
 #include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
+#include "nbdpull/throttle.h"
 #include "pack.h"
 #include "read.h"
 
@@ -39,6 +40,7 @@ struct run {
     const struct np_geometry *geometry;
 
     struct np_queue free, todo, ordered;
+    struct np_throttle throttle;
     struct np_bufpool buffers;
     struct slot *slots;
     size_t slot_count;
@@ -67,6 +69,7 @@ static void close_queues(struct run *run)
     np_queue_close(&run->free);
     np_queue_close(&run->todo);
     np_queue_close(&run->ordered);
+    np_throttle_close(&run->throttle);
 }
 
 /* Keep the first error, stop everybody. A read that fails because of the interrupt comes second. */
@@ -94,6 +97,11 @@ static void on_cancel(void *ctx)
         fail_run(run, &err);
 }
 
+static uint64_t bytes_to_read(const struct run *run, const struct slot *slot)
+{
+    return np_map_add_up(run->geometry, slot->step.offset, slot->step.map).data_bytes;
+}
+
 static int schedule_all(struct run *run, struct np_schedule *schedule, struct np_error *err)
 {
     for (;;) {
@@ -107,6 +115,8 @@ static int schedule_all(struct run *run, struct np_schedule *schedule, struct np
             break;
         slot->done = slot->step.kind != NP_STEP_WINDOW;
         bool work = !slot->done;
+        if (work && !np_throttle_take(&run->throttle, bytes_to_read(run, slot)))
+            return 0;
         if (!np_queue_put(&run->ordered, slot) || (work && !np_queue_put(&run->todo, slot)))
             return 0;
     }
@@ -145,7 +155,7 @@ static int work_slot(struct run *run, void *reader, struct np_packer *packer, st
 
     const struct np_pack_base base = {.geometry = &run->base_geometry, .window = &slot->step.base};
     const bool compare = run->options->scope == NP_SCOPE_SCAN;
-    slot->allocated = np_map_add_up(run->geometry, slot->step.offset, slot->step.map).data_bytes;
+    slot->allocated = bytes_to_read(run, slot);
     np_pack_window(packer, slot->step.offset, slot->step.map, *private, slot->buffer, slot->table,
                    compare ? &base : NULL, &slot->packed);
     if (slot->packed.data == *private) {
@@ -280,6 +290,7 @@ static int run_init(struct run *run, struct np_error *err)
     run->slot_count = (size_t)SLOTS_PER_WORKER * workers;
     pthread_mutex_init(&run->lock, NULL);
     pthread_cond_init(&run->slot_done, NULL);
+    np_throttle_init(&run->throttle, run->options->rate);
     if (np_queue_init(&run->free, run->slot_count, err) < 0 ||
         np_queue_init(&run->todo, run->slot_count, err) < 0 ||
         np_queue_init(&run->ordered, run->slot_count, err) < 0 ||
@@ -306,6 +317,7 @@ static void run_clear(struct run *run)
     np_queue_clear(&run->ordered);
     np_queue_clear(&run->todo);
     np_queue_clear(&run->free);
+    np_throttle_clear(&run->throttle);
     pthread_cond_destroy(&run->slot_done);
     pthread_mutex_destroy(&run->lock);
 }

@@ -31,6 +31,7 @@ static const char help[] = "Usage: nbdpull backup -d DOMAIN -l LEVEL -o SET [OPT
                            "      --compress CODEC    none, lz4 (default), zstd, zstd:LEVEL\n"
                            "      --quiesce MODE      freeze the guest: auto (default), require, no\n"
                            "  -w, --workers N         readers and compressors (2 a core, at most 8)\n"
+                           "      --bwlimit RATE      read at most so much of the guest a second: 50M\n"
                            "      --scratch-dir DIR   for socket and scratch (default: /var/tmp)\n"
                            "      --scratch-reserve SIZE  end the backup when less is free there (256M)\n"
                            "      --json              one JSON document with all that was measured\n"
@@ -101,6 +102,7 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         {0, "compress", NP_OPTION_STRING, &arguments->compress},
         {0, "quiesce", NP_OPTION_STRING, &arguments->quiesce},
         {'w', "workers", NP_OPTION_WORKERS, &request->workers},
+        {0, "bwlimit", NP_OPTION_SIZE, &request->rate},
         {0, "scratch-dir", NP_OPTION_STRING, &request->scratch_dir},
         {0, "scratch-reserve", NP_OPTION_SIZE, &request->scratch_reserve},
         {0},

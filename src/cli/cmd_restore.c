@@ -25,6 +25,7 @@ static const char help[] =
     "      --compat VERSION    of qcow2: 1.1 (default) or 0.10\n"
     "      --preallocation MODE  off (default), metadata, falloc, full\n"
     "  -w, --workers N         expanders and writers (2 a core, at most 8)\n"
+    "      --bwlimit RATE      write at most so much a second: 50M\n"
     "      --json              one JSON document with all that was done\n"
     "  -q, --quiet             no progress, no summary\n"
     "  -v, --verbose           say each step on standard error\n"
@@ -66,6 +67,7 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         {0, "cluster-size", NP_OPTION_SIZE, &request->cluster_size},
         {0, "compat", NP_OPTION_STRING, &request->compat},
         {'w', "workers", NP_OPTION_WORKERS, &request->workers},
+        {0, "bwlimit", NP_OPTION_SIZE, &request->rate},
         {0},
     };
     if (np_options_parse(argc, argv, options, &arguments->common, err) < 0)

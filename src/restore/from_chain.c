@@ -58,9 +58,10 @@ static int feed(struct np_replay *replay, const struct np_restore_options *optio
             if (item == NULL)
                 return 0; /* np_replay_finish has the error */
             fill_item(item, &step, streams, ids, disk);
-            counts->written += taken_bytes(&disk->geometry, &step);
+            const uint64_t bytes = taken_bytes(&disk->geometry, &step);
+            counts->written += bytes;
             counts->read += step.entry.data_len;
-            np_replay_put(replay, item);
+            np_replay_put(replay, item, bytes);
         }
         if (options->progress != NULL)
             options->progress(options->progress_ctx, counts);

@@ -44,9 +44,10 @@ static int feed_data(struct feeder *f, const struct np_restore_disk *disk, const
     memcpy(item->take, record->table, np_map_bytes(&disk->geometry));
     if (np_reader_data(f->reader, item->data, disk->geometry.chunk, err) < 0)
         return -1;
-    f->counts->written += np_map_add_up(&disk->geometry, record->header.offset, item->take).data_bytes;
+    const uint64_t bytes = np_map_add_up(&disk->geometry, record->header.offset, item->take).data_bytes;
+    f->counts->written += bytes;
     f->counts->read += record->header.data_len;
-    np_replay_put(f->replay, item);
+    np_replay_put(f->replay, item, bytes);
     return 1;
 }
 

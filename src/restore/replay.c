@@ -3,6 +3,7 @@
 #include "nbdpull/bufpool.h"
 #include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
+#include "nbdpull/throttle.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@ struct np_replay {
     size_t disk_count;
 
     struct np_queue free, todo;
+    struct np_throttle throttle;
     struct np_bufpool buffers;
     struct np_replay_item *items;
     size_t item_count;
@@ -40,6 +42,7 @@ void np_replay_fail(struct np_replay *replay, const struct np_error *err)
     pthread_mutex_unlock(&replay->lock);
     np_queue_close(&replay->free);
     np_queue_close(&replay->todo);
+    np_throttle_close(&replay->throttle);
 }
 
 static bool has_failed(struct np_replay *replay)
@@ -185,6 +188,7 @@ static void replay_free(struct np_replay *replay)
     np_bufpool_clear(&replay->buffers);
     np_queue_clear(&replay->todo);
     np_queue_clear(&replay->free);
+    np_throttle_clear(&replay->throttle);
     pthread_mutex_destroy(&replay->lock);
     free(replay);
 }
@@ -215,6 +219,7 @@ int np_replay_start(const struct np_restore_options *options, const struct np_re
     *made = (struct np_replay){
         .options = options, .disks = disks, .disk_count = disk_count, .error = NP_ERROR_INIT};
     pthread_mutex_init(&made->lock, NULL);
+    np_throttle_init(&made->throttle, options->rate);
     if (make_items(made, options->workers, chunk, err) < 0) {
         replay_free(made);
         return -1;
@@ -241,8 +246,9 @@ struct np_replay_item *np_replay_get(struct np_replay *replay)
     return item != NULL && has_failed(replay) ? NULL : item;
 }
 
-void np_replay_put(struct np_replay *replay, struct np_replay_item *item)
+void np_replay_put(struct np_replay *replay, struct np_replay_item *item, uint64_t bytes)
 {
+    np_throttle_take(&replay->throttle, bytes);
     np_queue_put(&replay->todo, item); /* refused only after a failure; items are freed as a whole */
 }
 

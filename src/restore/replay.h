@@ -41,8 +41,8 @@ int np_replay_start(const struct np_restore_options *options, const struct np_re
 /** A free item, owned until np_replay_put; NULL when a worker failed (np_replay_finish says why). */
 struct np_replay_item *np_replay_get(struct np_replay *replay);
 
-/** Hand an item to the workers. @param item taken */
-void np_replay_put(struct np_replay *replay, struct np_replay_item *item);
+/** Hand an item to the workers, as soon as the rate allows. @param item taken @param bytes that it writes */
+void np_replay_put(struct np_replay *replay, struct np_replay_item *item, uint64_t bytes);
 
 /** Give an item back unused. @param item taken */
 void np_replay_return(struct np_replay *replay, struct np_replay_item *item);
