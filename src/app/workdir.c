@@ -38,11 +38,15 @@ static int give(const char *path, const uid_t *owner, const gid_t *group, struct
 
 int np_workdir_make(const char *path, const uid_t *owner, const gid_t *group, struct np_error *err)
 {
-    if (mkdir(path, 0700) < 0)
-        return np_fail_errno(err, NP_FAILED, errno,
+    if (mkdir(path, 0700) < 0) {
+        int why = errno;
+        if (why != EEXIST) /* over a network it may be there although that was not the answer */
+            rmdir(path);
+        return np_fail_errno(err, NP_FAILED, why,
                              "%s: cannot make a directory for socket and scratch (choose another place with "
                              "--scratch-dir)",
                              path);
+    }
     if (give(path, owner, group, err) == 0)
         return 0;
     rmdir(path);

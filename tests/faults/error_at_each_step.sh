@@ -7,5 +7,5 @@ fault_each inc "files virt nbd reads" "fail lost" 5
 fault_each inc "files" "gone-full" 2
 fault_each inc "virt" "gone" 2
 fault_each full "files virt nbd" "fail" 2
-fault_each new "files virt nbd reads" "fail lost" 2
+fault_each new "files virt nbd reads" "fail" 2
 fault_end

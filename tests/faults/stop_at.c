@@ -343,7 +343,24 @@ const char *virGetLastErrorMessage(void)
 
 /* ---- libnbd ---- */
 
-STEP(NBD, int, -1, nbd_connect_socket, (struct nbd_handle * nbd, int fd), (nbd, fd))
+/*
+ * It takes the descriptor also when it fails. Left open, the server would have a client that never ends its
+ * handshake, and QEMU 7.2 does not stop a server that has one.
+ */
+int nbd_connect_socket(struct nbd_handle *nbd, int fd)
+{
+    __typeof__(&nbd_connect_socket) real = (__typeof__(&nbd_connect_socket))next("nbd_connect_socket");
+    enum verdict verdict = enter("nbd_connect_socket", NBD, __builtin_return_address(0));
+    if (verdict == FAIL)
+        close(fd);
+    int result = verdict == FAIL ? -1 : real(nbd, fd);
+    if (leave(verdict) || verdict == FAIL) {
+        pretend(NBD);
+        result = -1;
+    }
+    return result;
+}
+
 STEP(NBD, int, -1, nbd_block_status,
      (struct nbd_handle * nbd, uint64_t size, uint64_t offset, nbd_extent_callback callback, uint32_t flags),
      (nbd, size, offset, callback, flags))
