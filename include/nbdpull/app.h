@@ -169,6 +169,7 @@ struct np_restore_request {
     const char *preallocation; /**< NULL: off */
     uint64_t cluster_size;     /**< bytes; 0: the format's default */
     const char *compat;        /**< NULL: the format's default */
+    bool verify;               /**< read the images back and compare; not from a pipe */
     unsigned workers;
     uint64_t rate; /**< bytes a second written to the images; 0: no limit */
     struct np_cancel *cancel;
@@ -207,8 +208,9 @@ struct np_verify_request {
     const char *until;       /**< only this point and what it builds on; NULL: all */
     struct np_targets disks; /**< only these; empty: all */
     enum np_verify_depth depth;
-    unsigned sample; /**< percent of the payloads to check, at least; 0: all */
-    unsigned part;   /**< which part of them, from 1; 0: by the day */
+    unsigned sample;            /**< percent of the payloads to check, at least; 0: all */
+    unsigned part;              /**< which part of them, from 1; 0: by the day */
+    const char *image, *format; /**< or only: is this image the one disk of the point? NULL: no */
     unsigned workers;
     struct np_cancel *cancel;
     struct np_progress_hook progress;

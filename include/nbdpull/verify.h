@@ -9,6 +9,8 @@
 #define NBDPULL_VERIFY_H
 
 #include "nbdpull/cancel.h"
+#include "nbdpull/chain.h"
+#include "nbdpull/source.h"
 #include "nbdpull/walk.h"
 
 /** What a verification has come to. */
@@ -55,5 +57,28 @@ unsigned np_verify_part(const struct np_record_header *header, unsigned parts);
  */
 int np_verify_stream(const struct np_verify_options *options, struct np_stream *stream,
                      struct np_verify_counts *counts, struct np_error *err);
+
+/** How an image is compared. */
+struct np_verify_image_options {
+    unsigned workers;   /**< 1..NP_WORKERS_MAX; as many readers of the image */
+    const char *target; /**< the disk, for messages */
+    const char *image;  /**< the image's name, for messages */
+    struct np_cancel *cancel;
+    void (*progress)(void *ctx,
+                     uint64_t covered); /**< guest bytes of the disk that were handed out; or NULL */
+    void *ctx;
+};
+
+/**
+ * Compare an image with the disk that a chain tells of: every granule with data has its hash, all others read
+ * as zeroes, and the size is the disk's (rounded up to 512 bytes, with zeroes, where a format counts
+ * sectors). No payload of the chain is read. What block status calls zero is not read.
+ * @param chain  opened with hashes, at its start; the point's links are right
+ * @param source the image
+ * @return 0: the image is the disk; -1: NP_DAMAGED names the first range that differs; another class: it
+ * could not be compared
+ */
+int np_verify_image(const struct np_verify_image_options *options, struct np_chain *chain,
+                    const struct np_source *source, struct np_error *err);
 
 #endif

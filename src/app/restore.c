@@ -3,6 +3,7 @@
  * and only then make targets; write them; put them all into place at the end.
  */
 #include "clock.h"
+#include "image_check.h"
 #include "origin.h"
 #include "restore_parts.h"
 #include "targets.h"
@@ -317,6 +318,31 @@ static int write_disk(struct restore *restore, struct np_origin *origin, size_t 
     return written;
 }
 
+/* What was written is read back, from the disk where the kernel lets go of it, by QEMU's code. */
+static int read_back(struct restore *restore, struct np_origin *origin, struct np_error *err)
+{
+    const struct np_restore_request *request = restore->request;
+    for (size_t i = 0; request->verify && i < restore->count; i++) {
+        const struct np_image_check check = {
+            .path = restore->result->disks[i].path,
+            .format = restore->ops->name,
+            .target = restore->disks[i].target_name,
+            .workers = request->workers,
+            .cancel = request->cancel,
+            .progress = request->progress,
+        };
+        if (np_image_check(&check, origin, err) == 0)
+            continue;
+        take_back(restore);
+        if (err->class != NP_DAMAGED)
+            return -1;
+        err->class = NP_FAILED; /* it is not the backup that is damaged: its bytes were right when written */
+        return np_error_context(err, "what was written does not read back, and was removed; is that disk, "
+                                     "or this machine's memory, failing?");
+    }
+    return 0;
+}
+
 static int restore_disks(struct restore *restore, struct np_origin *origin, struct np_error *err)
 {
     if (survey(restore, origin, err) < 0)
@@ -328,7 +354,7 @@ static int restore_disks(struct restore *restore, struct np_origin *origin, stru
     for (size_t i = 0; i < restore->count; i++)
         if (make_target(restore, i, err) < 0 || write_disk(restore, origin, i, err) < 0)
             return -1;
-    if (commit_all(restore, err) < 0)
+    if (commit_all(restore, err) < 0 || read_back(restore, origin, err) < 0)
         return -1;
     if (origin->stream != NULL)
         name_elsewhere(restore->request, np_stream_meta(origin->stream));

@@ -4,6 +4,7 @@
  * written, so a set may be read-only, and a backup may run meanwhile.
  */
 #include "clock.h"
+#include "image_check.h"
 #include "targets.h"
 #include "verify_parts.h"
 
@@ -274,6 +275,26 @@ static int verify_origin(const struct np_verify_request *request, struct np_veri
     return done;
 }
 
+/* ---- an image ---- */
+
+static int verify_image(const struct np_verify_request *request, struct np_verify_result *result,
+                        struct np_error *err)
+{
+    NP_CLEANUP(np_origin_close) struct np_origin origin = {.fd = -1};
+    if (np_origin_open(request->input, request->until, false, &origin, err) < 0)
+        return -1;
+    snprintf(result->domain, sizeof(result->domain), "%s", origin.domain);
+    const struct np_image_check check = {
+        .path = request->image,
+        .format = request->format,
+        .target = request->disks.list[0],
+        .workers = request->workers,
+        .cancel = request->cancel,
+        .progress = request->progress,
+    };
+    return np_image_check(&check, &origin, err);
+}
+
 /* ---- the sample ---- */
 
 /*
@@ -325,7 +346,9 @@ int np_app_verify(const struct np_verify_request *request, struct np_verify_resu
     if (result->parts > 1)
         np_log_info("part %u of %u of the payloads", result->part, result->parts);
     bool pipe = strcmp(request->input, "-") == 0;
-    int done = pipe ? np_verify_pipe(request, result, err) : verify_origin(request, result, err);
+    int done = request->image != NULL ? verify_image(request, result, err)
+               : pipe                 ? np_verify_pipe(request, result, err)
+                                      : verify_origin(request, result, err);
     result->seconds = np_clock_seconds() - began;
     if (done < 0 && err->class == NP_FAILED)
         err->class = NP_UNCHECKED;

@@ -24,6 +24,7 @@ static const char help[] =
     "      --cluster-size SIZE  of qcow2: 512 to 2M (default: 64K)\n"
     "      --compat VERSION    of qcow2: 1.1 (default) or 0.10\n"
     "      --preallocation MODE  off (default), metadata, falloc, full\n"
+    "      --verify            read the images back, compare hashes\n"
     "  -w, --workers N         expanders and writers (2 a core, at most 8)\n"
     "      --bwlimit RATE      write at most so much a second: 50M\n"
     "      --json              one JSON document with all that was done\n"
@@ -66,6 +67,7 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         {0, "preallocation", NP_OPTION_STRING, &request->preallocation},
         {0, "cluster-size", NP_OPTION_SIZE, &request->cluster_size},
         {0, "compat", NP_OPTION_STRING, &request->compat},
+        {0, "verify", NP_OPTION_FLAG, &request->verify},
         {'w', "workers", NP_OPTION_WORKERS, &request->workers},
         {0, "bwlimit", NP_OPTION_SIZE, &request->rate},
         {0},
@@ -76,6 +78,10 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         return 0;
     if (request->dry_run && request->input != NULL && strcmp(request->input, "-") == 0)
         return np_fail(err, NP_USAGE, "--dry-run needs a set or a file: a pipe can be read only once");
+    if (request->verify && request->input != NULL && strcmp(request->input, "-") == 0)
+        return np_fail(err, NP_USAGE, "--verify needs a set or a file: a pipe can be read only once");
+    if (request->verify && request->dry_run)
+        return np_fail(err, NP_USAGE, "--dry-run restores nothing that --verify could read");
     if (request->input == NULL || (request->dir == NULL && !request->dry_run))
         return np_fail(err, NP_USAGE, "restore needs -i SET and -o DIR; see nbdpull restore --help");
     if (strcmp(request->input, "-") == 0 && isatty(STDIN_FILENO))
@@ -95,6 +101,7 @@ static int print_json(const struct arguments *arguments, const struct np_restore
     np_report_string(report, "time", result->time);
     np_report_add(report, "dry_run", json_object_new_boolean(arguments->request.dry_run));
     np_report_string(report, "format", arguments->request.format);
+    np_report_add(report, "verified", json_object_new_boolean(arguments->request.verify && outcome == NULL));
     np_report_seconds(report, "seconds", result->seconds);
     for (size_t i = 0; outcome == NULL && i < result->disk_count; i++) {
         const struct np_restored_disk *disk = &result->disks[i];

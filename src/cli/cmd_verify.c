@@ -22,6 +22,8 @@ static const char help[] = "Usage: nbdpull verify -i SET|FILE|- [OPTIONS]\n"
                            "                          digest of every disk of every point\n"
                            "      --sample PERCENT    only this part of the payloads, another one each day\n"
                            "      --sample-part N     the part, from 1, instead of the day's\n"
+                           "      --image FILE        only compare this image with disk DISK of the point\n"
+                           "      --format FORMAT     of the image: qcow2, raw (default: by its name)\n"
                            "  -w, --workers N         readers and expanders (default: cores, at most 8)\n"
                            "      --json              one JSON document with all that was found\n"
                            "  -q, --quiet             no progress, no summary; damage is told\n"
@@ -41,6 +43,33 @@ static void arguments_clear(struct arguments *arguments)
     np_targets_clear(&arguments->request.disks);
 }
 
+/* By the name only: what an image begins with, a guest may have written. */
+static const char *format_of_name(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    bool known = dot != NULL && (strcmp(dot, ".qcow2") == 0 || strcmp(dot, ".raw") == 0);
+    return known ? dot + 1 : NULL;
+}
+
+static int check_image(struct arguments *arguments, struct np_error *err)
+{
+    struct np_verify_request *request = &arguments->request;
+    if (request->image == NULL)
+        return np_fail(err, NP_USAGE, "--format goes with --image FILE");
+    if (strcmp(request->input, "-") == 0 || arguments->quick || arguments->deep || request->sample > 0)
+        return np_fail(err, NP_USAGE,
+                       "--image compares with a set or a file, and takes neither --quick, --deep nor "
+                       "--sample");
+    if (request->disks.count != 1)
+        return np_fail(err, NP_USAGE, "--image needs -d DISK: which disk is it to be?");
+    if (request->format == NULL)
+        request->format = format_of_name(request->image);
+    if (request->format == NULL)
+        return np_fail(err, NP_USAGE, "%s: its name does not tell its format; give --format qcow2 or raw",
+                       request->image);
+    return 0;
+}
+
 static int check(struct arguments *arguments, struct np_error *err)
 {
     struct np_verify_request *request = &arguments->request;
@@ -57,6 +86,8 @@ static int check(struct arguments *arguments, struct np_error *err)
         return np_fail(err, NP_USAGE, "--sample takes payloads of a set or a file, and not with --quick");
     if (request->part > 0 && request->sample == 0)
         return np_fail(err, NP_USAGE, "--sample-part goes with --sample PERCENT");
+    if (request->image != NULL || request->format != NULL)
+        return check_image(arguments, err);
     if (pipe && (arguments->quick || request->disks.count > 0))
         return np_fail(err, NP_USAGE, "a pipe is checked as a whole: no --quick, and no --disk");
     request->in_fd = STDIN_FILENO;
@@ -75,6 +106,8 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         {0, "deep", NP_OPTION_FLAG, &arguments->deep},
         {0, "sample", NP_OPTION_COUNT, &request->sample},
         {0, "sample-part", NP_OPTION_COUNT, &request->part},
+        {0, "image", NP_OPTION_STRING, &request->image},
+        {0, "format", NP_OPTION_STRING, &request->format},
         {'w', "workers", NP_OPTION_WORKERS, &request->workers},
         {0},
     };
@@ -252,7 +285,9 @@ static int print_json(const struct arguments *arguments, const struct np_verify_
     struct json_object *report = np_report_new("verify");
     struct json_object *damages = json_object_new_array();
     np_report_string(report, "domain", result->domain);
-    np_report_string(report, "depth", depths[arguments->request.depth]);
+    np_report_string(report, "image", arguments->request.image);
+    np_report_string(report, "depth",
+                     arguments->request.image != NULL ? NULL : depths[arguments->request.depth]);
     np_report_size(report, "part", result->part);
     np_report_size(report, "parts", result->parts);
     np_report_size(report, "streams", result->streams);
@@ -300,7 +335,11 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
     if (arguments.common.json)
         return done;
     print_damages(&result);
-    if (done == 0 && !arguments.common.quiet && isatty(STDOUT_FILENO))
+    if (done < 0 || arguments.common.quiet || !isatty(STDOUT_FILENO))
+        return done;
+    if (arguments.request.image != NULL)
+        printf("%s is disk %s of that point\n", arguments.request.image, arguments.request.disks.list[0]);
+    else
         print_summary(&result);
     return done;
 }

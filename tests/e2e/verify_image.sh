@@ -1,0 +1,76 @@
+#!/bin/bash
+# An image is the disk of a point, or it is not: restore --verify and verify --image read it back through QEMU.
+# labs: embed
+. "$(dirname "$0")/lab.sh"
+lab_need jq qemu-io
+lab_start
+
+raw=$LAB_DIR/content
+lab_random 2M "$raw"
+truncate -s $((4 * 1024 * 1024 + 512)) "$raw"
+lab_filled "$LAB_NAME" vda qcow2 "$raw"
+lab_domain "$LAB_NAME" vda:qcow2:$((4 * 1024 * 1024 + 512)) vdb:qcow2:1M
+set=$LAB_DIR/set
+np_backup "$LAB_NAME" -l full -o "$set"
+lab_io "$LAB_NAME" vda "write -P 0x22 512k 1M" "write -z -u 0 256k" "write -P 0x33 3M 64k"
+np_backup "$LAB_NAME" -l inc -o "$set"
+lab_truth "$LAB_NAME" vda "$LAB_DIR/truth"
+
+fresh() { rm -rf "$LAB_DIR/out"; }
+for format in raw qcow2; do
+    fresh
+    np 0 restore -i "$set" -o "$LAB_DIR/out" --format $format --verify --json
+    [ "$(jq .verified "$NP_OUT")" = true ] || lab_fail "not verified: $(cat "$NP_OUT")"
+    image=$LAB_DIR/out/vda.$format
+    lab_same "$image" "$LAB_DIR/truth"
+    np 0 verify --image "$image" -d vda -i "$set"
+    np 0 verify --image "$image" -d vda -i "$set" --until latest --format $format -w 1
+    np 4 verify --image "$image" -d vda -i "$set" --until 1
+    np_said "vda.$format: it is not disk vda of that point: guest bytes 0 to"
+    np 4 verify --image "$image" -d vdb -i "$set"
+    np_said 'it has 4194816 bytes, and disk vdb has 1048576'
+    # One byte: in data, in zeroes that were data, in a hole, in the very last sector.
+    for at in 1000001 100000 2500000 4194815; do
+        cp "$image" "$LAB_DIR/other.$format"
+        old=$(od -An -t u1 -j $at -N 1 "$LAB_DIR/truth")
+        qemu-io -f $format -c "write -P $((old ^ 1)) $at 1" "$LAB_DIR/other.$format" >/dev/null || lab_fail "cannot write $at"
+        np 4 verify --image "$LAB_DIR/other.$format" -d vda -i "$set" --json
+        from=$(jq .error.offset "$NP_OUT")
+        [ "$from" -le $at ] && [ $at -lt $((from + 65536)) ] || lab_fail "byte $at: $(jq -c .error "$NP_OUT")"
+    done
+done
+# A file of the same bytes and one more sector of zeroes is another disk.
+cp "$LAB_DIR/truth" "$LAB_DIR/other.raw"
+truncate -s +512 "$LAB_DIR/other.raw"
+np 4 verify --image "$LAB_DIR/other.raw" -d vda -i "$set"
+np_said 'other.raw: it has 4195328 bytes'
+# A stream in a file will do for a full.
+fresh
+np 0 restore -i "$set/streams/0001.vda.nbp" -o "$LAB_DIR/out" --verify
+np 0 verify --image "$LAB_DIR/out/vda.qcow2" -d vda -i "$set/streams/0001.vda.nbp"
+
+# ---- a disk that does not keep what it is given ----
+
+for format in raw qcow2; do
+    fresh
+    LD_PRELOAD=$NBDPULL_TAMPER TAMPER="flip vda.$format 1000001" np 0 restore -i "$set" -o "$LAB_DIR/out" --format $format
+    fresh # without --verify nobody sees it
+    LD_PRELOAD=$NBDPULL_TAMPER TAMPER="flip vda.$format 1000001" np 1 restore -i "$set" -o "$LAB_DIR/out" --format $format --verify
+    np_said "does not read back, and was removed.*vda.$format: it is not disk vda.*guest bytes [0-9]+ to"
+    [ -z "$(find "$LAB_DIR/out" -type f 2>/dev/null)" ] || lab_fail "left $(ls "$LAB_DIR/out")"
+done
+
+# ---- what cannot be compared, and wrong words ----
+
+np 5 verify --image "$LAB_DIR/nothing.raw" -d vda -i "$set"
+np 5 verify --image "$raw" --format qcow2 -d vda -i "$set"
+np_said 'cannot read it: .*qcow2'
+np 5 verify --image "$LAB_DIR/other.raw" -d vda -i "$set" --until 7
+np_refuses 2 'format' verify --image "$raw" -d vda -i "$set"
+np_refuses 2 'which disk' verify --image "$LAB_DIR/other.raw" -i "$set"
+np_refuses 2 'goes with --image' verify --format raw -i "$set"
+np_refuses 2 'neither' verify --image "$LAB_DIR/other.raw" -d vda -i "$set" --deep
+np_refuses 2 'a pipe' restore -i - -o "$LAB_DIR/x" --verify
+np_refuses 2 'dry-run' restore -i "$set" --dry-run --verify
+pgrep -f "qemu-nbd.*$LAB_DIR" >/dev/null && lab_fail "a qemu-nbd is left"
+true
