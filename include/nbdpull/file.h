@@ -26,6 +26,16 @@ int np_file_writev(int fd, const char *path, struct iovec *pieces, int count, st
 int np_file_write_at(int fd, const char *path, const void *bytes, size_t size, uint64_t pos,
                      struct np_error *err);
 
+#define NP_FILE_START_WRITING ((uint64_t)8 << 20) /**< so much is worth a call */
+
+/**
+ * Let the kernel begin to write a range to the disk, without waiting. It would begin when much memory is
+ * dirty or after half a minute, and np_file_sync at the end would wait for all of it. Only a hint: it does
+ * not fail, and promises nothing.
+ * @param size 0: to the end
+ */
+void np_file_start_writing(int fd, uint64_t pos, uint64_t size);
+
 /** fsync; NP_FAILED when the kernel cannot promise that the data are there. */
 int np_file_sync(int fd, const char *path, struct np_error *err);
 

@@ -80,6 +80,11 @@ int np_file_write_at(int fd, const char *path, const void *bytes, size_t size, u
     return 0;
 }
 
+void np_file_start_writing(int fd, uint64_t pos, uint64_t size)
+{
+    sync_file_range(fd, (off_t)pos, (off_t)size, SYNC_FILE_RANGE_WRITE);
+}
+
 int np_file_sync(int fd, const char *path, struct np_error *err)
 {
     if (fsync(fd) < 0)

@@ -127,12 +127,26 @@ struct dir_writer {
     struct np_store_writer base;
     int fd, dir;
     char *path;
+    uint64_t size, started; /* of the file; of that on its way to the disk */
 };
+
+static void start_writing(struct dir_writer *writer)
+{
+    if (writer->size - writer->started < NP_FILE_START_WRITING)
+        return;
+    np_file_start_writing(writer->fd, writer->started, writer->size - writer->started);
+    writer->started = writer->size;
+}
 
 static int writer_append(struct np_store_writer *base, struct iovec *pieces, int count, struct np_error *err)
 {
     struct dir_writer *writer = (struct dir_writer *)base;
-    return np_file_writev(writer->fd, writer->path, pieces, count, err);
+    for (int i = 0; i < count; i++) /* before: np_file_writev uses the pieces up */
+        writer->size += pieces[i].iov_len;
+    if (np_file_writev(writer->fd, writer->path, pieces, count, err) < 0)
+        return -1;
+    start_writing(writer);
+    return 0;
 }
 
 static int writer_commit(struct np_store_writer *base, struct np_error *err)

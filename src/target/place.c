@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -62,6 +63,16 @@ int np_place_open(struct np_place *place, const struct np_target_options *option
         return 0;
     np_place_close(place);
     return -1;
+}
+
+int np_place_write(struct np_place *place, const void *bytes, size_t size, uint64_t pos, struct np_error *err)
+{
+    if (np_file_write_at(place->fd, place->path, bytes, size, pos, err) < 0)
+        return -1;
+    const uint64_t before = atomic_fetch_add_explicit(&place->written, size, memory_order_relaxed);
+    if (before / NP_FILE_START_WRITING != (before + size) / NP_FILE_START_WRITING)
+        np_file_start_writing(place->fd, 0, 0);
+    return 0;
 }
 
 int np_place_commit(struct np_place *place, struct np_error *err)

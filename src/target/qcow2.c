@@ -166,7 +166,7 @@ static int write_runs(struct qcow2 *qcow2, const uint8_t *bytes, uint64_t offset
     struct np_qcow2_run run;
     for (; length > 0; bytes += run.length, offset += run.length, length -= run.length)
         if (np_qcow2_image_map(&qcow2->image, offset, length, &run, err) < 0 ||
-            np_file_write_at(qcow2->place.fd, qcow2->place.path, bytes, run.length, run.pos, err) < 0)
+            np_place_write(&qcow2->place, bytes, run.length, run.pos, err) < 0)
             return -1;
     return 0;
 }

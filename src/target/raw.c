@@ -117,7 +117,7 @@ static int raw_write(void *writer, const void *bytes, uint64_t offset, size_t le
     if (offset > raw->size || length > raw->size - offset) /* pwrite would make the file longer */
         np_fail(err, NP_FAILED, "%s: cannot write %zu bytes at %ju: the disk has %ju", raw->place.path,
                 length, (uintmax_t)offset, (uintmax_t)raw->size);
-    else if (np_file_write_at(raw->place.fd, raw->place.path, bytes, length, offset, err) == 0)
+    else if (np_place_write(&raw->place, bytes, length, offset, err) == 0)
         return 0;
     return np_error_where(err, NULL, offset);
 }
