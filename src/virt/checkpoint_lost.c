@@ -26,7 +26,7 @@ static int describe(const char *name, const struct np_domain_disks *all, char **
     xmlNodePtr created = root == NULL ? NULL : np_xml_add(root, "creationTime");
     xmlNodePtr disks = root == NULL ? NULL : np_xml_add(root, "disks");
     bool whole = named != NULL && created != NULL && disks != NULL && np_xml_set_text(named, name) &&
-                 np_xml_set_text(created, "0");
+                 np_xml_set_text(created, "1"); /* libvirt forgets a time of 0, and then misses it */
     *count = 0;
     for (size_t i = 0; whole && i < all->count; i++) {
         if (!all->list[i].can_bitmap)
