@@ -27,6 +27,12 @@ static const struct np_json_field point_fields[] = {
     META("quiesced", NP_JSON_BOOLEAN, quiesced), {.key = NULL},
 };
 
+/* Optional. */
+static const struct np_json_field guest_fields[] = {
+    META("guest", NP_JSON_TEXT, guest),
+    {.key = NULL},
+};
+
 static const struct np_json_field meta_fields[] = {
     META("stream", NP_JSON_UUID, stream),
     META("set", NP_JSON_UUID_OR_NULL, set),
@@ -207,7 +213,8 @@ static int build(struct json_object *root, const struct np_meta *meta, struct np
         !json_object_object_get_ex(root, "point", &point))
         return -1;
     if (add_list(point, "disks", point_disk_fields, meta->point_disks, meta->point_disk_count,
-                 sizeof(*meta->point_disks), err) < 0)
+                 sizeof(*meta->point_disks), err) < 0 ||
+        (meta->guest[0] != '\0' && np_json_fields_put(guest_fields, meta, point, err) < 0))
         return -1;
     if (add_list(root, "disks", disk_fields, meta->disks, meta->disk_count, sizeof(*meta->disks), err) < 0)
         return -1;
@@ -279,6 +286,9 @@ static int parse_root(struct json_object *root, const char *where, struct np_met
     json_object_object_get_ex(root, "point", &point);
     if (np_json_fields_array(point, "disks", NP_DISKS_MAX, where, &point_disks, err) < 0 ||
         np_json_fields_array(root, "disks", NP_DISKS_MAX, where, &disks, err) < 0)
+        return -1;
+    if (json_object_object_get_ex(point, "guest", NULL) &&
+        np_json_fields_get(guest_fields, point, meta, where, err) < 0)
         return -1;
     if (json_object_object_get_ex(root, "made_from", NULL) &&
         np_json_fields_array(root, "made_from", NP_META_MADE_FROM_MAX, where, &made_from, err) < 0)

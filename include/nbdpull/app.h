@@ -88,6 +88,7 @@ struct np_backup_result {
     char domain[256];
     struct np_uuid domain_uuid;
     char level[NP_LEVEL_MAX];    /**< as it was done: "auto" has become full or inc */
+    char guest[NP_GUEST_MAX];    /**< "" it ran; "off", "saved" */
     char point[NP_POINT_ID_MAX]; /**< "" until committed */
     char checkpoint[NP_CHECKPOINT_MAX];
     char time[NP_TIME_MAX];

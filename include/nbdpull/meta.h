@@ -16,6 +16,7 @@
 #define NP_WHY_MAX 160       /**< a sentence without its dot, with NUL */
 #define NP_LEVEL_MAX 8       /**< "full", "copy", "inc", "diff", with NUL */
 #define NP_HOW_MAX 8         /**< "all", "bitmap", "scan", "merge", with NUL */
+#define NP_GUEST_MAX 8       /**< state of the guest: "off", "saved"; "" it ran; with NUL */
 #define NP_CODEC_NAME_MAX 16
 #define NP_IMAGE_MAX 1024
 
@@ -62,6 +63,7 @@ struct np_meta {
     char level[NP_LEVEL_MAX]; /**< as requested */
     char checkpoint[NP_CHECKPOINT_MAX];
     bool quiesced;
+    char guest[NP_GUEST_MAX];               /**< "" it ran (or nobody said) */
     struct np_meta_point_disk *point_disks; /**< owned */
     size_t point_disk_count;
     struct np_meta_disk *disks; /**< owned; at least 1, ids rising */

@@ -117,6 +117,7 @@ struct np_point {
     char time[NP_TIME_MAX];             /**< UTC: the instant the job began */
     char checkpoint[NP_CHECKPOINT_MAX]; /**< "" none */
     bool quiesced;
+    char guest[NP_GUEST_MAX];    /**< "" it ran; "off", or "saved": off with a saved memory */
     struct np_point_disk *disks; /**< owned */
     size_t disk_count;
 };
@@ -215,6 +216,12 @@ int np_set_config_read(struct np_set *set, const char *point_id, const char *nam
 
 /* ---- intent ---- */
 
+/** An image of a guest that is off, which gets a bitmap of the checkpoint's name. */
+struct np_intent_image {
+    char target[NP_TARGET_MAX];
+    char path[NP_IMAGE_MAX]; /**< absolute */
+};
+
 /** What a running backup has begun. */
 struct np_intent {
     char point_id[NP_POINT_ID_MAX];     /**< "" for a run without a set: never in a set's own */
@@ -226,7 +233,12 @@ struct np_intent {
     char started[NP_TIME_MAX];
     bool guest_ran; /**< it was not paused: if an I/O error has paused it since, it is to be resumed */
     bool freeze;    /**< the guest's file systems may be frozen by this run: to be thawed */
+    bool by_images; /**< the guest is off: no job is begun */
+    struct np_intent_image *images; /**< owned: np_intent_clear; those that get a bitmap, by_images */
+    size_t image_count;
 };
+
+void np_intent_clear(struct np_intent *intent); /**< takes a zeroed struct */
 
 /** As JSON, for a guardian. @param text out, owned (free), NUL-terminated; size without the NUL */
 int np_intent_encode(const struct np_intent *intent, char **text, size_t *size, struct np_error *err);
@@ -236,7 +248,7 @@ int np_intent_decode(const char *text, size_t size, const char *from, struct np_
 
 /** Durable before it returns. */
 int np_set_intent_write(struct np_set *set, const struct np_intent *intent, struct np_error *err);
-/** *found false when nothing was under way. */
+/** *found false when nothing was under way. @param intent out, owned: np_intent_clear, also on -1 */
 int np_set_intent_read(struct np_set *set, struct np_intent *intent, bool *found, struct np_error *err);
 int np_set_intent_clear(struct np_set *set, struct np_error *err);
 

@@ -23,6 +23,12 @@ struct np_subprocess {
 int np_subprocess_run(const char *const argv[], struct np_error *err);
 
 /**
+ * As np_subprocess_run, but it finishes its work when we die: for what must not be cut short, and takes no
+ * time.
+ */
+int np_subprocess_run_whole(const char *const argv[], struct np_error *err);
+
+/**
  * Run to the end and take its standard output.
  * @param limit most bytes to take; more is NP_FAILED
  * @param text  out, owned (free), NUL-terminated
@@ -42,9 +48,10 @@ int np_subprocess_start(struct np_subprocess *child, const char *const argv[], i
  * client may connect at once, it need not be known when the child is ready. If the child ends, waiting
  * connections are closed, provided that the caller has closed its own copy.
  * @param listening borrowed; the child has it as descriptor 3
+ * @param orphaned  signal that the child gets when we die
  */
 int np_subprocess_start_socket(struct np_subprocess *child, const char *const argv[], int listening,
-                               struct np_error *err);
+                               int orphaned, struct np_error *err);
 
 /** Wait for its end; as np_subprocess_run about its status. */
 int np_subprocess_wait(struct np_subprocess *child, struct np_error *err);

@@ -55,6 +55,9 @@ int np_domain_is_running(struct np_domain *domain, bool *running, struct np_erro
 /** As np_job_resume_guest, for a job of which nothing but its socket is known. */
 int np_domain_resume_after_io_error(struct np_domain *domain, bool *resumed, struct np_error *err);
 
+/** Is there a saved memory that the next start goes on from (virsh managedsave)? */
+int np_domain_is_saved(struct np_domain *domain, bool *saved, struct np_error *err);
+
 #define NP_DISK_WHY_MAX 160
 
 /** A disk of the live domain. All strings owned by the list. */
@@ -71,6 +74,9 @@ struct np_domain_disk {
     bool can_backup;                        /**< takes part in a pull backup */
     bool can_bitmap;                        /**< can hold a dirty bitmap, so takes part in checkpoints */
     char why[NP_DISK_WHY_MAX];              /**< reason when can_backup or can_bitmap is false, else "" */
+    const char
+        *why_running; /**< static; why only a running QEMU can read it, NULL: its image can be opened */
+    char *backing; /**< backing chain that the XML gives, "FORMAT PATH\n" an image; NULL: the images tell */
 };
 
 struct np_domain_disks {
@@ -282,8 +288,26 @@ int np_checkpoint_probe(struct np_domain *domain, const char *name, const char *
                         struct np_checkpoint_state *state, struct np_error *err);
 
 /**
+ * Tell libvirt of a checkpoint whose bitmaps were made in the images, or may have been.
+ * @param targets the disks that it covers, others of the domain it does not
+ * @param disks   all of the domain
+ */
+int np_checkpoint_declare(struct np_domain *domain, const char *name, const struct np_names *targets,
+                          const struct np_domain_disks *disks, struct np_error *err);
+
+/** Targets of the disks that it covers. NP_FAILED when there is none of that name. @param targets zeroed;
+ * filled */
+int np_checkpoint_targets(struct np_domain *domain, const char *name, struct np_names *targets,
+                          struct np_error *err);
+
+/** Have libvirt forget it, while the domain is off; its bitmaps have been removed. None of that name: fine.
+ */
+int np_checkpoint_forget(struct np_domain *domain, const char *name, struct np_error *err);
+
+/**
  * Tell libvirt again of a checkpoint that it has lost. The bitmap of one disk at least must be usable;
  * np_checkpoint_probe tells of which. With none, the checkpoint and what is left of its bitmaps are removed.
+ * While the domain is off libvirt does not look for bitmaps, and it is only told.
  * @param saved_xml as np_checkpoint_xml gave it; hostile
  * @param name      what it must be named
  */

@@ -23,6 +23,7 @@ void np_run_clear(struct np_run *run)
     np_guardian_leave(&run->guardian);
     np_job_free(run->job);
     np_points_clear(&run->points);
+    np_intent_clear(&run->intent);
     np_set_close(run->set);
     free(run->disks);
     free(run->workdir);
@@ -34,18 +35,16 @@ void np_run_clear(struct np_run *run)
 
 int np_run_open_domain(struct np_run *run, struct np_error *err)
 {
-    bool active = false;
+    bool active = false, saved = false;
     if (np_virt_open(run->request->uri, &run->virt, err) < 0 ||
         np_domain_find(run->virt, run->request->domain, &run->domain, err) < 0 ||
         np_domain_is_active(run->domain, &active, err) < 0)
         return -1;
-    const char *name = np_domain_name(run->domain);
-    if (!active)
-        return np_fail(err, NP_FAILED,
-                       "domain '%s' is not running, and this version backs up running guests only: start it "
-                       "(virsh -c %s start %s), or paused (start --paused), and run this again",
-                       name, np_virt_uri(run->virt), name);
-    snprintf(run->result->domain, sizeof(run->result->domain), "%s", name);
+    if (!active && np_domain_is_saved(run->domain, &saved, err) < 0)
+        return -1;
+    run->reach = active ? &np_reach_job : &np_reach_images;
+    snprintf(run->result->guest, sizeof(run->result->guest), "%s", active ? "" : saved ? "saved" : "off");
+    snprintf(run->result->domain, sizeof(run->result->domain), "%s", np_domain_name(run->domain));
     run->result->domain_uuid = np_domain_uuid(run->domain);
     return np_domain_disks(run->domain, &run->all, err);
 }
@@ -97,6 +96,7 @@ static int commit(struct np_run *run, struct np_error *err)
     NP_CLEANUP(np_point_clear) struct np_point point = {.uuid = run->point, .disk_count = result->disk_count};
     snprintf(point.id, sizeof(point.id), "%s", result->point);
     snprintf(point.level, sizeof(point.level), "%s", run->result->level);
+    snprintf(point.guest, sizeof(point.guest), "%s", result->guest);
     snprintf(point.time, sizeof(point.time), "%s", result->time);
     snprintf(point.checkpoint, sizeof(point.checkpoint), "%s", result->checkpoint);
     point.quiesced = result->quiesced;
@@ -120,15 +120,14 @@ static int begin_to_commit(struct np_run *run, struct np_error *err)
 {
     struct np_cancel *cancel = run->request->cancel;
     if (np_run_plan_freeze(run, err) < 0 || np_run_name_workdir(run, err) < 0 ||
-        np_run_check_scratch(run, err) < 0 || np_run_intend(run, err) < 0 ||
-        np_run_make_workdir(run, err) < 0 || np_cancel_check(cancel, err) < 0 ||
-        np_run_begin_frozen(run, err) < 0)
+        np_run_intend(run, err) < 0 || np_run_make_workdir(run, err) < 0 ||
+        np_cancel_check(cancel, err) < 0 || np_run_begin_frozen(run, err) < 0)
         return -1;
     if (np_cancel_check(cancel, err) < 0 || np_run_collect_blobs(run, err) < 0 ||
-        np_run_open_sources(run, err) < 0 || np_run_check_bitmaps(run, err) < 0 || np_run_pull(run, err) < 0)
+        run->reach->open(run, err) < 0 || np_run_check_bitmaps(run, err) < 0 || np_run_pull(run, err) < 0)
         return -1;
     np_run_close_sources(run);
-    return np_run_end_job(run, err) < 0 ? -1 : commit(run, err);
+    return run->reach->end(run, err) < 0 ? -1 : commit(run, err);
 }
 
 /* The point exists: what fails from here on is said, but takes nothing back. The next run tries again. */
@@ -154,7 +153,7 @@ int np_app_backup(const struct np_backup_request *request, struct np_backup_resu
 
     if (np_run_open_domain(&run, err) < 0 || np_run_select(&run, err) < 0 || open_set(&run, err) < 0)
         return -1;
-    if (np_job_check_free(run.domain, err) < 0 || np_run_choose_levels(&run, err) < 0 ||
+    if (run.reach->check(&run, err) < 0 || np_run_choose_levels(&run, err) < 0 ||
         np_run_check_threshold(&run, err) < 0 || np_run_note_removed(&run, err) < 0 ||
         np_run_identify(&run, err) < 0 || begin_to_commit(&run, err) < 0) {
         np_run_blame_guard(&run, err);

@@ -35,10 +35,10 @@ static int add_checkpoint_xml(struct np_run *run, struct np_error *err)
 }
 
 /* The disks are what counts: NVRAM that cannot be read is a warning. */
-static int add_nvram(struct np_run *run, const char *live_xml, struct np_error *err)
+static int add_nvram(struct np_run *run, const char *xml, struct np_error *err)
 {
     NP_AUTO_FREE char *path = NULL;
-    if (np_xml_nvram(live_xml, &path, err) < 0)
+    if (np_xml_nvram(xml, &path, err) < 0)
         return -1;
     if (path == NULL)
         return 0;
@@ -55,11 +55,12 @@ static int add_nvram(struct np_run *run, const char *live_xml, struct np_error *
 
 int np_run_collect_blobs(struct np_run *run, struct np_error *err)
 {
+    bool off = run->result->guest[0] != '\0'; /* then there is no live XML */
     if (add_domain_xml(run, "domain.xml", false, err) < 0 ||
-        add_domain_xml(run, "domain-live.xml", true, err) < 0)
+        (!off && add_domain_xml(run, "domain-live.xml", true, err) < 0))
         return -1;
-    const char *live = run->blobs[run->blob_count - 1].bytes;
-    return add_checkpoint_xml(run, err) < 0 ? -1 : add_nvram(run, live, err);
+    const char *newest = run->blobs[run->blob_count - 1].bytes;
+    return add_checkpoint_xml(run, err) < 0 ? -1 : add_nvram(run, newest, err);
 }
 
 void np_run_free_blobs(struct np_run *run)

@@ -5,16 +5,13 @@
 #include <inttypes.h>
 #include <string.h>
 
-int np_run_expect(const struct np_run *run, const struct np_run_disk *disk, uint64_t *bytes, bool *allocated,
+int np_run_expect(struct np_run *run, struct np_run_disk *disk, uint64_t *bytes, bool *allocated,
                   struct np_error *err)
 {
     const struct np_domain_disk *of = disk->domain_disk;
     bool known;
     *allocated = disk->mode != NP_MODE_BITMAP;
-    *bytes = disk->dirty;
-    if (!*allocated)
-        return 0;
-    if (np_domain_allocation(run->domain, of->target, &known, bytes, err) < 0)
+    if (run->reach->expect(run, disk, bytes, &known, err) < 0)
         return -1;
     if (!known || (of->size != 0 && *bytes > of->size))
         *bytes = of->size;
@@ -31,7 +28,7 @@ static bool must_be_stored(const struct np_run *run, const struct np_run_disk *d
            strcmp(run->request->level, "copy") != 0;
 }
 
-int np_run_check_threshold(const struct np_run *run, struct np_error *err)
+int np_run_check_threshold(struct np_run *run, struct np_error *err)
 {
     uint64_t total = 0, threshold = run->request->threshold;
     for (size_t i = 0; threshold > 0 && i < run->disk_count; i++) {

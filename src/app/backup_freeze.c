@@ -13,6 +13,14 @@ int np_run_plan_freeze(struct np_run *run, struct np_error *err)
     bool configured = false;
     if (run->request->quiesce == NP_QUIESCE_NO)
         return 0;
+    if (run->result->guest[0] != '\0' && run->request->quiesce == NP_QUIESCE_REQUIRE)
+        return np_fail(
+            err, NP_FAILED,
+            "domain %s is off, so there is nothing to freeze as --quiesce require demands; nothing "
+            "was begun",
+            np_domain_name(run->domain));
+    if (run->result->guest[0] != '\0')
+        return 0;
     if (np_agent_configured(run->domain, &configured, err) < 0)
         return -1;
     if (!configured && run->request->quiesce == NP_QUIESCE_REQUIRE)
@@ -94,7 +102,7 @@ int np_run_begin_frozen(struct np_run *run, struct np_error *err)
     if (freeze(run, err) < 0)
         return -1;
     bool frozen = run->frozen;
-    int begun = np_cancel_check(run->request->cancel, err) < 0 ? -1 : np_run_begin_job(run, err);
+    int begun = np_cancel_check(run->request->cancel, err) < 0 ? -1 : run->reach->begin(run, err);
     np_clock_now(run->result->time);
     struct np_error why = NP_ERROR_INIT;
     if (thaw(run, &why) < 0) {

@@ -104,6 +104,7 @@ int np_run_meta(const struct np_run *run, size_t first, size_t count, struct np_
     snprintf(made->point_id, sizeof(made->point_id), "%s", run->result->point);
     made->point = run->point;
     snprintf(made->level, sizeof(made->level), "%s", run->result->level);
+    snprintf(made->guest, sizeof(made->guest), "%s", run->result->guest);
     snprintf(made->checkpoint, sizeof(made->checkpoint), "%s", run->result->checkpoint);
     for (size_t i = 0; i < run->result->disk_count; i++)
         describe_point_disk(run, i, &made->point_disks[i]);

@@ -24,7 +24,7 @@ static int fill_intent(const struct np_run *run, struct np_intent *intent, struc
 int np_run_intend(struct np_run *run, struct np_error *err)
 {
     struct np_set *set = run->estimate ? NULL : run->set;
-    if (fill_intent(run, &run->intent, err) < 0)
+    if (fill_intent(run, &run->intent, err) < 0 || run->reach->intend(run, err) < 0)
         return -1;
     run->intent_written = set != NULL;
     if (set != NULL && np_set_intent_write(set, &run->intent, err) < 0)

@@ -1,5 +1,6 @@
 #include "backup_parts.h"
 
+#include "off.h"
 #include "workdir.h"
 
 #include "nbdpull/cleanup.h"
@@ -48,7 +49,7 @@ int np_run_make_workdir(struct np_run *run, struct np_error *err)
     return 0;
 }
 
-int np_run_begin_job(struct np_run *run, struct np_error *err)
+static int job_begin(struct np_run *run, struct np_error *err)
 {
     NP_AUTO_FREE struct np_job_disk *disks = calloc(run->disk_count, sizeof(*disks));
     if (disks == NULL)
@@ -79,7 +80,7 @@ int np_run_begin_job(struct np_run *run, struct np_error *err)
     return np_run_guard_begin(run, err);
 }
 
-int np_run_open_sources(struct np_run *run, struct np_error *err)
+static int job_open(struct np_run *run, struct np_error *err)
 {
     for (size_t i = 0; i < run->disk_count; i++) {
         struct np_run_disk *disk = &run->disks[i];
@@ -95,13 +96,7 @@ int np_run_open_sources(struct np_run *run, struct np_error *err)
     return 0;
 }
 
-void np_run_close_sources(struct np_run *run)
-{
-    for (size_t i = 0; i < run->disk_count; i++)
-        np_nbd_source_close(&run->disks[i].source);
-}
-
-int np_run_end_job(struct np_run *run, struct np_error *err)
+static int job_end(struct np_run *run, struct np_error *err)
 {
     struct np_error ignored = NP_ERROR_INIT;
     if (np_run_guard_end(run, err) < 0 || np_job_check_ours(run->job, err) < 0)
@@ -115,110 +110,111 @@ int np_run_end_job(struct np_run *run, struct np_error *err)
     return 0;
 }
 
-static void warn(const char *what, int result, struct np_error *err, bool *clean)
+static int job_check(struct np_run *run, struct np_error *err)
 {
-    if (result == 0)
-        return;
-    np_log_warning("%s: %s", what, err->message);
-    *err = (struct np_error)NP_ERROR_INIT;
-    *clean = false;
+    return np_job_check_free(run->domain, err);
 }
 
-/*
- * A domain that has ended keeps its checkpoint until it runs again: that is no news beside the error, and the
- * intent stays for the next run.
- * @return true when it is left for then
- */
-static bool drop_checkpoint(struct np_run *run, bool *clean)
+/* A checkpoint that libvirt has lost is told to it again. */
+static int job_probe(struct np_run *run, struct np_run_disk *disk, bool *usable, struct np_error *err)
 {
-    struct np_error err = NP_ERROR_INIT;
-    bool active = true;
-    if (np_domain_is_active(run->domain, &active, &err) == 0 && !active) {
-        np_log_debug("checkpoint %s stays until the domain runs; the next backup removes it",
-                     run->result->checkpoint);
-        return true;
+    const char *checkpoint = disk->parent_disk->checkpoint, *target = disk->domain_disk->target;
+    struct np_checkpoint_state state;
+    if (np_checkpoint_probe(run->domain, checkpoint, target, &state, err) < 0)
+        return -1;
+    *usable = state.usable;
+    disk->dirty = state.dirty_bytes;
+    if (state.known)
+        return 0;
+    if (run->estimate) {
+        np_log_info(
+            "disk %s: libvirt has lost checkpoint %s; a backup would tell it again and use the bitmap "
+            "if it is still there",
+            target, checkpoint);
+        return 0;
     }
-    err = (struct np_error)NP_ERROR_INIT;
-    warn("the checkpoint of this run could not be removed",
-         np_checkpoint_delete(run->domain, run->result->checkpoint, &err), &err, clean);
-    return false;
+
+    NP_AUTO_FREE char *xml = NULL;
+    size_t size;
+    if (np_set_config_read(run->set, disk->parent->id, "checkpoint.xml", &xml, &size, err) < 0)
+        return -1;
+    struct np_error why = NP_ERROR_INIT;
+    if (xml == NULL || np_checkpoint_redefine(run->domain, xml, checkpoint, &why) < 0) {
+        np_log_debug("disk %s: checkpoint %s cannot be redefined: %s", target, checkpoint,
+                     xml == NULL ? "its XML is not in the set" : why.message);
+        return 0;
+    }
+    np_log_info("libvirt had lost checkpoint %s; it has been redefined", checkpoint);
+    if (np_checkpoint_probe(run->domain, checkpoint, target, &state, err) < 0)
+        return -1;
+    *usable = state.usable;
+    disk->dirty = state.dirty_bytes;
+    return 0;
+}
+
+static int job_expect(struct np_run *run, struct np_run_disk *disk, uint64_t *bytes, bool *known,
+                      struct np_error *err)
+{
+    *known = true;
+    *bytes = disk->dirty;
+    if (disk->mode == NP_MODE_BITMAP)
+        return 0;
+    return np_domain_allocation(run->domain, disk->domain_disk->target, known, bytes, err);
+}
+
+/* Socket and checkpoint say it all; what has no room must not be begun. */
+static int job_intend(struct np_run *run, struct np_error *err)
+{
+    return np_run_check_scratch(run, err);
 }
 
 /*
- * A record that could neither be made durable nor be taken back: the point may stand, so it keeps its
- * checkpoint. The intent stays too, and the next run sees what became of it.
+ * The bitmaps of a domain that has ended may be out of reach until it runs again: that is no news beside the
+ * error, and the intent stays for the next run.
  */
-static bool may_stand(const struct np_run *run)
+static int drop_checkpoint(struct np_run *run, bool *deferred, struct np_error *err)
 {
-    struct np_error err = NP_ERROR_INIT;
-    const struct np_point *point;
-    NP_CLEANUP(np_points_clear) struct np_points points = {0};
-    if (run->set == NULL)
-        return false;
-    if (np_set_points(run->set, &points, &err) < 0)
-        return true;
-    return points.count > 0 && np_points_find(&points, run->result->point, &point, &err) == 0;
+    struct np_error why = NP_ERROR_INIT;
+    bool active = true;
+    if (np_off_delete_checkpoint(run->domain, run->result->checkpoint, &why) == 0)
+        return 0;
+    struct np_error ignored = NP_ERROR_INIT;
+    *deferred = np_domain_is_active(run->domain, &active, &ignored) == 0 && !active;
+    if (!*deferred) {
+        *err = why;
+        return np_error_context(err, "the checkpoint of this run could not be removed");
+    }
+    np_log_debug("checkpoint %s stays, the next backup removes it: %s", run->result->checkpoint, why.message);
+    return 0;
 }
 
-/* @param deferred out; the checkpoint is left for the next run */
-static bool undo_job(struct np_run *run, bool *deferred)
+static int job_undo(struct np_run *run, bool *deferred, struct np_error *err)
 {
-    struct np_error err = NP_ERROR_INIT;
-    bool clean = true;
-
-    np_run_close_sources(run);
+    struct np_error why = NP_ERROR_INIT;
+    int ended = 0, dropped = 0;
     np_run_free_guard(run);
     if (run->job != NULL)
-        warn("the backup job could not be ended", np_job_end(run->job, &err), &err, &clean);
+        ended = np_job_end(run->job, err);
     else if (run->begin_tried) /* it has undone itself, unless libvirt went away: then the intent must stay */
-        warn("the backup job may run", np_job_end_by_socket(run->domain, run->socket, &err), &err, &clean);
+        ended = np_job_end_by_socket(run->domain, run->socket, err);
     np_run_resume_guest(run);
-    if (run->job != NULL && run->result->checkpoint[0] != '\0' && !may_stand(run))
-        *deferred = drop_checkpoint(run, &clean);
-    clean = clean && !run->frozen; /* to thaw it was tried, and said; the guardian tries again */
-    run->unsure = !clean;
-    if (run->workdir_made)
-        warn("socket and scratch could not be removed", np_workdir_remove(run->workdir, &err), &err, &clean);
+    if (run->job != NULL && run->result->checkpoint[0] != '\0' && !np_run_may_stand(run))
+        dropped = drop_checkpoint(run, deferred, &why);
     np_job_free(NP_STEAL(run->job));
-    free(NP_STEAL(run->workdir));
-    free(NP_STEAL(run->scratch_place));
-    run->workdir_made = run->begin_tried = false;
-    return clean;
+    if (ended < 0 && dropped < 0)
+        np_log_warning("%s", why.message);
+    else if (dropped < 0)
+        *err = why;
+    return ended < 0 ? ended : dropped;
 }
 
-bool np_run_undo_job(struct np_run *run)
-{
-    bool deferred = false;
-    bool clean = undo_job(run, &deferred);
-    np_run_dismiss_guardian(run);
-    return clean && !deferred;
-}
-
-/* The guardian is ended before the set is given up: it holds the lock in there. */
-static void undo_set(struct np_run *run, bool deferred, bool clean)
-{
-    struct np_error err = NP_ERROR_INIT;
-    if (run->result->point[0] != '\0')
-        warn("what was written could not be removed",
-             np_set_remove_point_files(run->set, run->result->point, &err), &err, &clean);
-    if (clean && !deferred && run->intent_written)
-        warn("the intent could not be cleared", np_set_intent_clear(run->set, &err), &err, &clean);
-    np_run_dismiss_guardian(run);
-    if (clean && !deferred)
-        np_set_abandon(run->set);
-    else if (!clean)
-        np_log_warning("%sthe next backup into %s puts the rest right",
-                       run->guardian.pid != 0 ? "the guardian of this run goes on trying for a minute, then "
-                                              : "",
-                       np_set_path(run->set));
-}
-
-void np_run_undo(struct np_run *run)
-{
-    bool deferred = false;
-    bool clean = undo_job(run, &deferred);
-    if (run->set != NULL)
-        undo_set(run, deferred, clean);
-    else
-        np_run_dismiss_guardian(run);
-}
+const struct np_reach np_reach_job = {
+    .check = job_check,
+    .probe = job_probe,
+    .expect = job_expect,
+    .intend = job_intend,
+    .begin = job_begin,
+    .open = job_open,
+    .end = job_end,
+    .undo = job_undo,
+};

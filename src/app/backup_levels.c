@@ -106,43 +106,6 @@ static bool same_image(const struct np_domain_disk *now, const struct np_point_d
            now->image_dev == then->image_dev && now->image_ino == then->image_ino;
 }
 
-/* Is the bitmap of the parent's checkpoint there? A checkpoint that libvirt has lost is told to it again. */
-static int find_bitmap(struct np_run *run, struct np_run_disk *disk, bool *usable, struct np_error *err)
-{
-    const char *checkpoint = disk->parent_disk->checkpoint, *target = disk->domain_disk->target;
-    struct np_checkpoint_state state;
-    if (np_checkpoint_probe(run->domain, checkpoint, target, &state, err) < 0)
-        return -1;
-    *usable = state.usable;
-    disk->dirty = state.dirty_bytes;
-    if (state.known)
-        return 0;
-    if (run->estimate) {
-        np_log_info(
-            "disk %s: libvirt has lost checkpoint %s; a backup would tell it again and use the bitmap "
-            "if it is still there",
-            target, checkpoint);
-        return 0;
-    }
-
-    NP_AUTO_FREE char *xml = NULL;
-    size_t size;
-    if (np_set_config_read(run->set, disk->parent->id, "checkpoint.xml", &xml, &size, err) < 0)
-        return -1;
-    struct np_error why = NP_ERROR_INIT;
-    if (xml == NULL || np_checkpoint_redefine(run->domain, xml, checkpoint, &why) < 0) {
-        np_log_debug("disk %s: checkpoint %s cannot be redefined: %s", target, checkpoint,
-                     xml == NULL ? "its XML is not in the set" : why.message);
-        return 0;
-    }
-    np_log_info("libvirt had lost checkpoint %s; it has been redefined", checkpoint);
-    if (np_checkpoint_probe(run->domain, checkpoint, target, &state, err) < 0)
-        return -1;
-    *usable = state.usable;
-    disk->dirty = state.dirty_bytes;
-    return 0;
-}
-
 /* Scan or bitmap? */
 static int choose_how(struct np_run *run, struct np_run_disk *disk, struct np_error *err)
 {
@@ -157,7 +120,7 @@ static int choose_how(struct np_run *run, struct np_run_disk *disk, struct np_er
         say_why(disk, "point %s has no checkpoint of it", disk->parent->id);
     else if (!same_image(now, disk->parent_disk))
         say_why(disk, "the image is another one than at point %s", disk->parent->id);
-    else if (find_bitmap(run, disk, &usable, err) < 0)
+    else if (run->reach->probe(run, disk, &usable, err) < 0)
         return -1;
     else if (!usable)
         say_why(disk, "the bitmap of checkpoint %s is lost or not usable", checkpoint);

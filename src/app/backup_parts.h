@@ -46,10 +46,42 @@ struct np_blob {
     size_t size;
 };
 
+struct np_run;
+struct np_run_images;
+
+/**
+ * How a run reaches the disks: by a job of the QEMU that has them open, or, of a guest that is off, by their
+ * images. Every member is there.
+ */
+struct np_reach {
+    /** Refuse early what cannot be done. */
+    int (*check)(struct np_run *run, struct np_error *err);
+    /** Can an increment of the disk start from its parent's checkpoint? Notes what is dirty, if it is known.
+     */
+    int (*probe)(struct np_run *run, struct np_run_disk *disk, bool *usable, struct np_error *err);
+    /** As np_run_expect, as far as it is known. */
+    int (*expect)(struct np_run *run, struct np_run_disk *disk, uint64_t *bytes, bool *known,
+                  struct np_error *err);
+    /** What begin will do to the disks: see whether there is room, add it to the intent. The work directory
+     * has its name. */
+    int (*intend)(struct np_run *run, struct np_error *err);
+    /** The instant of the point: the checkpoint is made, the exports are there. The work directory is. */
+    int (*begin)(struct np_run *run, struct np_error *err);
+    int (*open)(struct np_run *run, struct np_error *err); /**< the disks' sources */
+    /** The normal end: all that was read is of that instant. The sources are closed. */
+    int (*end)(struct np_run *run, struct np_error *err);
+    /** Take back what begin did. @param deferred out; true: the checkpoint is left for the next run */
+    int (*undo)(struct np_run *run, bool *deferred, struct np_error *err);
+};
+
+extern const struct np_reach np_reach_job;    /**< backup_job.c */
+extern const struct np_reach np_reach_images; /**< backup_images.c */
+
 struct np_run {
     const struct np_backup_request *request;
     struct np_backup_result *result;
-    bool estimate; /**< nothing may be changed */
+    const struct np_reach *reach; /**< static */
+    bool estimate;                /**< nothing may be changed */
     struct np_virt *virt;
     struct np_domain *domain;
     struct np_domain_disks all;
@@ -67,9 +99,10 @@ struct np_run {
     bool guest_ran; /**< it was not paused when the job began */
     bool frozen;    /**< by us, perhaps: to be thawed */
     double freeze_began;
-    struct np_job *job;
-    struct np_guard *guard;    /**< NULL without a job */
-    struct np_run_disk *disks; /**< owned */
+    struct np_job *job;           /**< of a guest that runs */
+    struct np_run_images *images; /**< of one that is off */
+    struct np_guard *guard;       /**< NULL without a job */
+    struct np_run_disk *disks;    /**< owned */
     size_t disk_count;
     struct np_uuid point;
     struct np_blob blobs[NP_RUN_BLOBS_MAX];
@@ -79,7 +112,7 @@ struct np_run {
 };
 
 /* backup.c: what every run begins and ends with. */
-/** Connect and find the domain, which must run, and its disks. */
+/** Connect and find the domain, its disks, and how to reach them. */
 int np_run_open_domain(struct np_run *run, struct np_error *err);
 void np_run_clear(struct np_run *run); /**< takes a zeroed struct */
 
@@ -124,11 +157,14 @@ void np_run_dismiss_guardian(struct np_run *run);
 /** Names of directory, socket and scratch: they go into the intent before they exist. */
 int np_run_name_workdir(struct np_run *run, struct np_error *err);
 int np_run_make_workdir(struct np_run *run, struct np_error *err);
-int np_run_begin_job(struct np_run *run, struct np_error *err);
-int np_run_open_sources(struct np_run *run, struct np_error *err);
+
+/* backup_undo.c */
 void np_run_close_sources(struct np_run *run);
-/** The normal end: the job was ours to the last byte, and is over. */
-int np_run_end_job(struct np_run *run, struct np_error *err);
+/**
+ * A record that could neither be made durable nor be taken back: the point may stand, so it keeps its
+ * checkpoint. The intent stays too, and the next run sees what became of it.
+ */
+bool np_run_may_stand(const struct np_run *run);
 /** End the job whatever became of it; its checkpoint, socket and scratch go too. Logs what it cannot, and
  * then gives false. */
 bool np_run_undo_job(struct np_run *run);
@@ -161,10 +197,10 @@ int np_run_begin_frozen(struct np_run *run, struct np_error *err);
  * @param allocated out; true: the disk is read whole or scanned, and the bytes are what its images take on
  * the host; false: they are what its bitmap calls dirty
  */
-int np_run_expect(const struct np_run *run, const struct np_run_disk *disk, uint64_t *bytes, bool *allocated,
+int np_run_expect(struct np_run *run, struct np_run_disk *disk, uint64_t *bytes, bool *allocated,
                   struct np_error *err);
 /** --threshold: NP_SKIPPED when less would be stored. The levels are chosen. */
-int np_run_check_threshold(const struct np_run *run, struct np_error *err);
+int np_run_check_threshold(struct np_run *run, struct np_error *err);
 
 /* prune.c */
 /** Remove our checkpoints that this set no longer needs. A failure is a warning: the point is committed. */

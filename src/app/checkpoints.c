@@ -3,6 +3,7 @@
 #include "nbdpull/log.h"
 
 #include "backup_parts.h"
+#include "off.h"
 
 #include <stdio.h>
 
@@ -22,7 +23,7 @@ static int remove_all(struct np_domain *domain, struct np_checkpoints_result *re
     bool failed = false;
     for (size_t i = 0; i < result->names.count; i++) {
         struct np_error why = NP_ERROR_INIT;
-        if (np_checkpoint_delete(domain, result->names.list[i], &why) == 0) {
+        if (np_off_delete_checkpoint(domain, result->names.list[i], &why) == 0) {
             result->removed++;
             continue;
         }
@@ -48,7 +49,10 @@ int np_app_checkpoints(const struct np_checkpoints_request *request, struct np_c
         return -1;
     if (!request->remove)
         return 0;
-    return np_job_check_free(domain, err) < 0 ? -1 : remove_all(domain, result, err);
+    bool active;
+    if (np_domain_is_active(domain, &active, err) < 0 || (active && np_job_check_free(domain, err) < 0))
+        return -1;
+    return remove_all(domain, result, err);
 }
 
 void np_checkpoints_result_clear(struct np_checkpoints_result *result)

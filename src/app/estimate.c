@@ -60,7 +60,7 @@ static struct np_estimate_disk *estimate_of(const struct np_run *run, const stru
 
 /* ---- without a job ---- */
 
-static int ask_libvirt(const struct np_run *run, struct np_estimate_level *level, struct np_error *err)
+static int ask_libvirt(struct np_run *run, struct np_estimate_level *level, struct np_error *err)
 {
     for (size_t i = 0; i < run->disk_count; i++) {
         struct np_estimate_disk *to = estimate_of(run, &run->disks[i], level);
@@ -138,20 +138,20 @@ static int ask_extents(const struct np_run *run, struct np_estimate_level *level
 static int look_into_job(struct np_run *run, struct np_estimate_level *level, struct np_error *err)
 {
     struct np_cancel *cancel = run->request->cancel;
-    if (np_run_name_workdir(run, err) < 0 || np_run_check_scratch(run, err) < 0 ||
-        np_run_intend(run, err) < 0 || np_run_make_workdir(run, err) < 0 ||
-        np_cancel_check(cancel, err) < 0 || np_run_begin_job(run, err) < 0)
+    if (np_run_name_workdir(run, err) < 0 || np_run_intend(run, err) < 0 ||
+        np_run_make_workdir(run, err) < 0 || np_cancel_check(cancel, err) < 0 ||
+        run->reach->begin(run, err) < 0)
         return -1;
-    if (np_cancel_check(cancel, err) < 0 || np_run_open_sources(run, err) < 0 ||
+    if (np_cancel_check(cancel, err) < 0 || run->reach->open(run, err) < 0 ||
         np_run_check_bitmaps(run, err) < 0 || ask_extents(run, level, err) < 0)
         return -1;
     np_run_close_sources(run);
-    return np_run_end_job(run, err);
+    return run->reach->end(run, err);
 }
 
 static int ask_job(struct np_run *run, struct np_estimate_level *level, struct np_error *err)
 {
-    if (np_job_check_free(run->domain, err) < 0)
+    if (run->reach->check(run, err) < 0)
         return -1;
     int result = look_into_job(run, level, err);
     if (result < 0)

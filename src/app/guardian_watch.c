@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TEXT_MAX (64u << 10)
+#define TEXT_MAX (4u << 20) /* as of the intent in a set */
 
 /*
  * libvirtd may be starting again, or another process may hold an embedded root: nothing tells when that is
@@ -77,6 +77,11 @@ struct orphan {
     struct np_set *set;
 };
 
+static void clear_orphan(struct orphan *orphan)
+{
+    np_intent_clear(&orphan->intent);
+}
+
 static int try_once(const struct orphan *orphan, struct np_error *err)
 {
     NP_CLEANUP(close_virt) struct np_virt *virt = NULL;
@@ -105,7 +110,7 @@ static int put_right(const struct orphan *orphan, struct np_error *err)
 /* @param begun out; false: the run died after its intent was cleared, nothing is left to do */
 static int open_set(const char *path, int lock, struct np_set **set, bool *begun, struct np_error *err)
 {
-    struct np_intent found;
+    NP_CLEANUP(np_intent_clear) struct np_intent found = {0};
     if (path == NULL)
         return 0;
     if (np_set_adopt(path, lock, set, err) < 0)
@@ -136,7 +141,7 @@ static bool is_socket(int channel)
 
 int np_app_guardian(const char *set, int channel, int lock, struct np_error *err)
 {
-    struct orphan orphan = {0};
+    NP_CLEANUP(clear_orphan) struct orphan orphan = {0};
     const char ready = NP_GUARDIAN_READY;
     bool heard;
     char word = 0;

@@ -27,6 +27,7 @@ int np_origin_point_of_meta(const struct np_meta *meta, const char *file, struct
     snprintf(point->level, sizeof(point->level), "%s", meta->level);
     snprintf(point->time, sizeof(point->time), "%s", meta->created);
     snprintf(point->checkpoint, sizeof(point->checkpoint), "%s", meta->checkpoint);
+    snprintf(point->guest, sizeof(point->guest), "%s", meta->guest);
     point->disks = calloc(meta->disk_count, sizeof(*point->disks));
     if (point->disks == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", file);

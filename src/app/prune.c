@@ -1,5 +1,7 @@
 #include "backup_parts.h"
 
+#include "off.h"
+
 #include "nbdpull/cleanup.h"
 #include "nbdpull/log.h"
 
@@ -105,7 +107,7 @@ static int prune(struct np_set *set, struct np_domain *domain, const struct np_d
     for (size_t i = 0; i < names.count; i++) {
         if (is_needed(&points, disks, names.list[i], keep))
             continue;
-        if (np_checkpoint_delete(domain, names.list[i], err) < 0)
+        if (np_off_delete_checkpoint(domain, names.list[i], err) < 0)
             return -1;
         np_log_debug("checkpoint %s is no longer needed and was removed", names.list[i]);
     }

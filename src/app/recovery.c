@@ -1,5 +1,6 @@
 #include "recovery.h"
 
+#include "off.h"
 #include "workdir.h"
 
 #include "nbdpull/bytes.h"
@@ -99,7 +100,7 @@ static int await_begin(struct undoing *undoing, struct np_error *err)
 {
     struct np_domain *domain = undoing->asked->domain;
     bool known;
-    if (!undoing->active || undoing->asked->begun || undoing->committed)
+    if (!undoing->active || undoing->asked->begun || undoing->committed || undoing->intent->by_images)
         return 0;
     if (has_checkpoint(domain, undoing->intent->checkpoint, &known, err) < 0)
         return -1;
@@ -160,13 +161,25 @@ static int defer_checkpoint(struct undoing *undoing, struct np_error *err)
                : np_set_deferred_write(set, &names, err);
 }
 
+/* While the images are in nobody's hands, or by libvirt if the guest was started since. */
+static int take_back_bitmaps(struct undoing *undoing, struct np_error *err)
+{
+    bool was = false;
+    if (undoing->committed || undoing->asked->set == NULL)
+        return 0;
+    if (np_off_take_back(undoing->asked->domain, undoing->intent, &was, err) < 0)
+        return -1;
+    note(undoing, was, "checkpoint");
+    return 0;
+}
+
 /* One that does not go must not stop every later run, nor be forgotten. */
 static int delete_checkpoint(struct undoing *undoing, struct np_error *err)
 {
     struct np_domain *domain = undoing->asked->domain;
     const char *name = undoing->intent->checkpoint;
     bool known;
-    if (undoing->committed || name[0] == '\0')
+    if (undoing->committed || undoing->intent->by_images || name[0] == '\0')
         return 0;
     if (domain == NULL)
         return defer_checkpoint(undoing, err);
@@ -174,11 +187,11 @@ static int delete_checkpoint(struct undoing *undoing, struct np_error *err)
         return -1;
     if (!known && undoing->active && np_checkpoint_recall(domain, name, &known, err) < 0)
         return -1;
-    if (!known)
+    if (!known && undoing->active)
         return 0;
     struct np_error why = NP_ERROR_INIT;
-    if (undoing->active && np_checkpoint_delete(domain, name, &why) == 0) {
-        note(undoing, true, "checkpoint");
+    if (np_off_delete_checkpoint(domain, name, &why) == 0) {
+        note(undoing, known, "checkpoint");
         return 0;
     }
     if (undoing->active)
@@ -214,8 +227,8 @@ static int remove_workdir(struct undoing *undoing, struct np_error *err)
 
 /* In this order: the guest first, then what lies on disk. */
 static int (*const steps[])(struct undoing *undoing, struct np_error *err) = {
-    thaw_guest,   await_begin,       look_at_workdir, end_job,
-    resume_guest, delete_checkpoint, remove_workdir,  remove_streams,
+    thaw_guest,        await_begin,       look_at_workdir, end_job,        resume_guest,
+    take_back_bitmaps, delete_checkpoint, remove_workdir,  remove_streams,
 };
 
 /* ---- in words ---- */
@@ -281,20 +294,19 @@ static int delete_deferred(struct np_set *set, struct np_domain *domain, struct 
         return 0;
     if (np_domain_is_active(domain, &active, err) < 0)
         return -1;
-    if (!active)
-        return 0;
     for (size_t i = 0; i < names.count; i++) {
         struct np_error why = NP_ERROR_INIT;
         bool known;
         if (has_checkpoint(domain, names.list[i], &known, err) < 0 ||
-            (!known && np_checkpoint_recall(domain, names.list[i], &known, err) < 0))
+            (active && !known && np_checkpoint_recall(domain, names.list[i], &known, err) < 0))
             return -1;
-        if (np_checkpoint_delete(domain, names.list[i], &why) == 0) {
+        if (np_off_delete_checkpoint(domain, names.list[i], &why) == 0) {
             np_log_info("checkpoint %s is gone now: its run was ended while the domain was off",
                         names.list[i]);
             continue;
         }
-        np_log_warning("%s", why.message);
+        if (active)
+            np_log_warning("%s", why.message);
         if (np_names_add(&left, names.list[i], err) < 0)
             return -1;
     }
@@ -303,7 +315,7 @@ static int delete_deferred(struct np_set *set, struct np_domain *domain, struct 
 
 int np_recover(struct np_set *set, struct np_domain *domain, struct np_error *err)
 {
-    struct np_intent intent;
+    NP_CLEANUP(np_intent_clear) struct np_intent intent = {0};
     const struct np_recovery recovery = {.intent = &intent, .set = set, .domain = domain};
     bool found;
     if (np_set_intent_read(set, &intent, &found, err) < 0 || (found && np_put_right(&recovery, err) < 0))

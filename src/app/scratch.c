@@ -63,7 +63,7 @@ static int free_space(const char *place, uint64_t *bytes, struct np_error *err)
 }
 
 /* A guest seldom overwrites faster than the backup reads: if what is to be read has room, all is well. */
-static void compare_with_disks(const struct np_run *run, uint64_t room)
+static void compare_with_disks(struct np_run *run, uint64_t room)
 {
     uint64_t total = 0;
     for (size_t i = 0; i < run->disk_count; i++) {

@@ -53,15 +53,20 @@ int np_workdir_make(const char *path, const uid_t *owner, const gid_t *group, st
     return -1;
 }
 
+static bool ends_with(const char *name, const char *ending)
+{
+    size_t length = strlen(name), of = strlen(ending);
+    return length > of && strcmp(name + length - of, ending) == 0;
+}
+
 static bool is_socket(const char *name)
 {
-    return strcmp(name, NP_WORKDIR_SOCKET) == 0;
+    return strcmp(name, NP_WORKDIR_SOCKET) == 0 || ends_with(name, NP_WORKDIR_EXPORT);
 }
 
 static bool is_scratch(const char *name)
 {
-    size_t length = strlen(name), ending = strlen(NP_WORKDIR_SCRATCH);
-    return length > ending && strcmp(name + length - ending, NP_WORKDIR_SCRATCH) == 0;
+    return ends_with(name, NP_WORKDIR_SCRATCH);
 }
 
 /* The path may come from a file that somebody changed. */

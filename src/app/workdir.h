@@ -12,6 +12,7 @@
 #define NP_WORKDIR_DEFAULT "/var/tmp"
 #define NP_WORKDIR_SOCKET "nbd.sock"
 #define NP_WORKDIR_SCRATCH ".scratch" /**< ending of a scratch file's name */
+#define NP_WORKDIR_EXPORT ".nbd"      /**< ending of the name of a socket that serves one image */
 
 /**
  * A new name PARENT/nbdpull-XXXXXXXX, so that it can be written down before the directory exists.

@@ -62,15 +62,15 @@ static void handover_enter(struct handover *socket)
 
 /* Between fork and exec only async-signal-safe calls are allowed: other threads may hold any lock. */
 static void child_exec(const char *const argv[], pid_t parent, int output, bool both, int pass_fd,
-                       struct handover *socket)
+                       int orphaned, struct handover *socket)
 {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent)
+    prctl(PR_SET_PDEATHSIG, orphaned);
+    if (orphaned != 0 && getppid() != parent)
         _exit(127);
 
     int null = open("/dev/null", O_RDWR);
@@ -89,7 +89,7 @@ static void child_exec(const char *const argv[], pid_t parent, int output, bool 
     _exit(127);
 }
 
-static int start(struct np_subprocess *child, const char *const argv[], bool both, int pass_fd,
+static int start(struct np_subprocess *child, const char *const argv[], bool both, int pass_fd, int orphaned,
                  struct handover *socket, struct np_error *err)
 {
     *child = (struct np_subprocess){.output = -1};
@@ -102,7 +102,7 @@ static int start(struct np_subprocess *child, const char *const argv[], bool bot
     pid_t parent = getpid();
     pid_t pid = fork();
     if (pid == 0)
-        child_exec(argv, parent, ends[1], both, pass_fd, socket);
+        child_exec(argv, parent, ends[1], both, pass_fd, orphaned, socket);
     close(ends[1]);
     if (pid < 0) {
         close(ends[0]);
@@ -116,17 +116,17 @@ static int start(struct np_subprocess *child, const char *const argv[], bool bot
 int np_subprocess_start(struct np_subprocess *child, const char *const argv[], int pass_fd,
                         struct np_error *err)
 {
-    return start(child, argv, true, pass_fd, NULL, err);
+    return start(child, argv, true, pass_fd, SIGTERM, NULL, err);
 }
 
 int np_subprocess_start_socket(struct np_subprocess *child, const char *const argv[], int listening,
-                               struct np_error *err)
+                               int orphaned, struct np_error *err)
 {
     *child = (struct np_subprocess){.output = -1};
     struct handover socket;
     if (handover_init(&socket, listening, err) < 0)
         return -1;
-    int started = start(child, argv, true, -1, &socket, err);
+    int started = start(child, argv, true, -1, orphaned, &socket, err);
     free(socket.environment);
     return started;
 }
@@ -198,6 +198,14 @@ int np_subprocess_run(const char *const argv[], struct np_error *err)
     return np_subprocess_wait(&child, err);
 }
 
+int np_subprocess_run_whole(const char *const argv[], struct np_error *err)
+{
+    struct np_subprocess child;
+    if (start(&child, argv, true, -1, 0, NULL, err) < 0)
+        return -1;
+    return np_subprocess_wait(&child, err);
+}
+
 int np_subprocess_output(const char *const argv[], size_t limit, char **text, struct np_error *err)
 {
     NP_AUTO_FREE char *taken = malloc(limit + 2);
@@ -205,7 +213,7 @@ int np_subprocess_output(const char *const argv[], size_t limit, char **text, st
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", argv[0]);
 
     struct np_subprocess child;
-    if (start(&child, argv, true, -1, NULL, err) < 0)
+    if (start(&child, argv, true, -1, SIGTERM, NULL, err) < 0)
         return -1;
     size_t used = drain(child.output, taken, limit + 1);
     int status = reap(&child);

@@ -14,7 +14,7 @@
 
 static const char help[] = "Usage: nbdpull backup -d DOMAIN -l LEVEL -o SET [OPTIONS]\n"
                            "\n"
-                           "Back up the disks of a running guest into a set, or to standard output.\n"
+                           "Back up a guest's disks, running or off, into a set or to standard output.\n"
                            "\n"
                            "  -d, --domain DOMAIN     name, UUID or id of the guest\n"
                            "  -l, --level LEVEL       full, inc, diff, auto (full first, then inc), copy\n"
@@ -163,6 +163,8 @@ static int print_json(const struct arguments *arguments, const struct np_backup_
     struct json_object *disks = json_object_new_array();
     np_report_string(report, "domain", result->domain);
     np_report_uuid(report, "domain_uuid", &result->domain_uuid);
+    bool found = result->domain[0] != '\0';
+    np_report_string(report, "guest", !found ? NULL : result->guest[0] != '\0' ? result->guest : "running");
     np_report_string(report, "set", request->set);
     np_report_string(report, "level", result->level);
     np_report_string(report, "point", result->point);
@@ -189,7 +191,8 @@ static void print_summary(const struct arguments *arguments, const struct np_bac
     FILE *to = arguments->request.set == NULL ? stderr : stdout;
     char read[NP_SIZE_TEXT], stored[NP_SIZE_TEXT];
     if (result->point[0] != '\0')
-        fprintf(to, "%s: point %s (%s%s) in %s, %.1f s\n", result->domain, result->point, result->level,
+        fprintf(to, "%s%s%s: point %s (%s%s) in %s, %.1f s\n", result->domain,
+                result->guest[0] != '\0' ? ", which is " : "", result->guest, result->point, result->level,
                 result->quiesced ? ", quiesced" : "", arguments->request.set, result->seconds);
     for (size_t i = 0; i < result->disk_count; i++) {
         const struct np_backup_disk *disk = &result->disks[i];
@@ -264,6 +267,6 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
 
 const struct np_command np_cmd_backup = {
     .name = "backup",
-    .summary = "back up the disks of a running guest",
+    .summary = "back up the disks of a guest",
     .run = run,
 };

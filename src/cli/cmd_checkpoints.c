@@ -7,20 +7,19 @@
 
 #include <stdio.h>
 
-static const char help[] =
-    "Usage: nbdpull checkpoints -d DOMAIN [OPTIONS]\n"
-    "\n"
-    "List the checkpoints that nbdpull keeps in a guest, of all sets; or remove\n"
-    "them: before an undefine, a snapshot revert, or when the tool is dropped. The\n"
-    "next increment of each set then compares the disks with their last point.\n"
-    "\n"
-    "  -d, --domain DOMAIN     name, UUID or id of the guest\n"
-    "      --remove            remove them all, with their bitmaps; the guest must run\n"
-    "  -c, --connect URI       libvirt connection, as virsh -c\n"
-    "      --json              one JSON document\n"
-    "  -q, --quiet             errors only\n"
-    "  -v, --verbose           say each step on standard error\n"
-    "  -h, --help              this text\n";
+static const char help[] = "Usage: nbdpull checkpoints -d DOMAIN [OPTIONS]\n"
+                           "\n"
+                           "List the checkpoints that nbdpull keeps in a guest, of all sets; or remove\n"
+                           "them: before an undefine, a snapshot revert, or when the tool is dropped. The\n"
+                           "next increment of each set then compares the disks with their last point.\n"
+                           "\n"
+                           "  -d, --domain DOMAIN     name, UUID or id of the guest\n"
+                           "      --remove            remove them all, with their bitmaps\n"
+                           "  -c, --connect URI       libvirt connection, as virsh -c\n"
+                           "      --json              one JSON document\n"
+                           "  -q, --quiet             errors only\n"
+                           "  -v, --verbose           say each step on standard error\n"
+                           "  -h, --help              this text\n";
 
 static int print_json(const struct np_checkpoints_result *result, const struct np_error *outcome,
                       struct np_error *err)

@@ -13,9 +13,8 @@
 
 static void print_help(void)
 {
-    printf(
-        "nbdpull %s: exact backups of running KVM guests\n\nUsage: nbdpull COMMAND [OPTIONS]\n\nCommands:\n",
-        NBDPULL_VERSION);
+    printf("nbdpull %s: exact backups of KVM guests\n\nUsage: nbdpull COMMAND [OPTIONS]\n\nCommands:\n",
+           NBDPULL_VERSION);
     for (const struct np_command *const *command = np_command_all(); *command != NULL; command++)
         if ((*command)->summary != NULL)
             printf("  %-11s %s\n", (*command)->name, (*command)->summary);

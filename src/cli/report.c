@@ -121,6 +121,7 @@ struct json_object *np_report_point(const struct np_point *point)
     np_report_string(to, "checkpoint", point->checkpoint);
     np_report_string(to, "time", point->time);
     np_report_add(to, "quiesced", json_object_new_boolean(point->quiesced));
+    np_report_string(to, "guest", point->guest[0] != '\0' ? point->guest : "running");
     for (size_t i = 0; i < point->disk_count; i++)
         json_object_array_add(disks, point_disk(&point->disks[i]));
     np_report_add(to, "disks", disks);

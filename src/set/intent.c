@@ -10,7 +10,25 @@
 #include <errno.h>
 
 #define KEY "intent.json"
-#define TEXT_MAX (64u << 10)
+#define TEXT_MAX (4u << 20) /* most of it paths of images */
+
+void np_intent_clear(struct np_intent *intent)
+{
+    free(intent->images);
+    intent->images = NULL;
+    intent->image_count = 0;
+}
+
+static void encode_images(const struct np_intent *intent, struct np_json_write *out)
+{
+    struct json_object *array = intent->by_images ? np_json_write_array(out, "images") : NULL;
+    for (size_t i = 0; i < intent->image_count; i++) {
+        struct np_json_write inner;
+        np_json_write_element(out, array, &inner);
+        np_json_write_string(&inner, "target", intent->images[i].target);
+        np_json_write_string(&inner, "path", intent->images[i].path);
+    }
+}
 
 int np_intent_encode(const struct np_intent *intent, char **text, size_t *size, struct np_error *err)
 {
@@ -25,6 +43,7 @@ int np_intent_encode(const struct np_intent *intent, char **text, size_t *size, 
     np_json_write_string(&out, "started", intent->started);
     np_json_write_bool(&out, "guest_ran", intent->guest_ran);
     np_json_write_bool(&out, "freeze", intent->freeze);
+    encode_images(intent, &out);
     return np_json_write_text(&out, KEY, text, size, err);
 }
 
@@ -35,6 +54,33 @@ int np_set_intent_write(struct np_set *set, const struct np_intent *intent, stru
     if (np_intent_encode(intent, &text, &size, err) < 0)
         return -1;
     return set->store->ops->put(set->store, KEY, text, size, NP_STORE_REPLACE, err);
+}
+
+/* There only in a run on images. */
+static int decode_images(const struct np_json_read *in, struct np_intent *intent, struct np_error *err)
+{
+    struct json_object *array;
+    if (!json_object_object_get_ex(in->object, "images", NULL))
+        return 0;
+    intent->by_images = true;
+    if (np_json_read_array(in, "images", NP_DISKS_MAX, &array, err) < 0)
+        return -1;
+    size_t count = json_object_array_length(array);
+    intent->images = calloc(count + 1, sizeof(*intent->images));
+    if (intent->images == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot read", in->file);
+    intent->image_count = count;
+    for (size_t i = 0; i < count; i++) {
+        struct np_json_read element;
+        struct np_intent_image *image = &intent->images[i];
+        if (np_json_read_element(in, "images", array, i, &element, err) < 0 ||
+            np_json_read_string(&element, "target", image->target, sizeof(image->target), err) < 0 ||
+            np_json_read_string(&element, "path", image->path, sizeof(image->path), err) < 0)
+            return -1;
+        if (image->path[0] != '/')
+            return np_json_read_wrong(&element, "path", "is not an absolute path", err);
+    }
+    return 0;
 }
 
 static int decode(const struct np_json_read *in, struct np_intent *intent, struct np_error *err)
@@ -54,7 +100,9 @@ static int decode(const struct np_json_read *in, struct np_intent *intent, struc
         return -1;
     if (np_json_read_bool(in, "guest_ran", &intent->guest_ran, err) < 0)
         return -1;
-    return np_json_read_bool(in, "freeze", &intent->freeze, err);
+    if (np_json_read_bool(in, "freeze", &intent->freeze, err) < 0)
+        return -1;
+    return decode_images(in, intent, err);
 }
 
 int np_intent_decode(const char *text, size_t size, const char *from, struct np_intent *intent,
@@ -70,6 +118,7 @@ int np_set_intent_read(struct np_set *set, struct np_intent *intent, bool *found
     NP_AUTO_FREE char *path = np_path_join(set->path, KEY);
     NP_AUTO_FREE char *text = NULL;
     size_t size;
+    *intent = (struct np_intent){0};
     if (path == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot read " KEY, set->path);
     if (set->store->ops->get(set->store, KEY, TEXT_MAX, &text, &size, err) < 0)

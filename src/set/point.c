@@ -51,6 +51,8 @@ int np_point_encode(const struct np_point *point, const char *file, char **text,
     np_json_write_string(&out, "time", point->time);
     np_json_write_string_or_null(&out, "checkpoint", point->checkpoint);
     np_json_write_bool(&out, "quiesced", point->quiesced);
+    if (point->guest[0] != '\0')
+        np_json_write_string(&out, "guest", point->guest);
 
     struct json_object *array = np_json_write_array(&out, "disks");
     for (size_t i = 0; i < point->disk_count; i++) {
@@ -212,6 +214,9 @@ static int decode(const struct np_json_read *in, const char *id, struct np_point
         np_json_read_string_or_null(in, "checkpoint", point->checkpoint, sizeof(point->checkpoint), err) <
             0 ||
         np_json_read_bool(in, "quiesced", &point->quiesced, err) < 0)
+        return -1;
+    if (json_object_object_get_ex(in->object, "guest", NULL) &&
+        np_json_read_string(in, "guest", point->guest, sizeof(point->guest), err) < 0)
         return -1;
     return decode_disks(in, point, err);
 }

@@ -1,13 +1,13 @@
 #include "nbdpull/image.h"
 
-#include "child.h"
-#include "listener.h"
-
+#include "nbdpull/child.h"
 #include "nbdpull/cleanup.h"
+#include "nbdpull/listener.h"
 #include "nbdpull/nbd.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +54,7 @@ static int serve(struct np_image *image, const char *path, const char *format, u
     const char *const argv[] = {"qemu-nbd", "--read-only", "--persistent", form, shared, "--", path, NULL};
     if (np_listener_open(&image->listener, (int)readers + 1, err) < 0)
         return -1;
-    if (np_child_start(&image->child, argv, image->listener.fd, err) < 0)
+    if (np_child_start(&image->child, argv, image->listener.fd, SIGKILL, err) < 0)
         return np_error_context(err, "%s", path);
     np_listener_hand_over(&image->listener);
     if (np_nbd_source_open(image->listener.path, "", NULL, &image->source, err) < 0)

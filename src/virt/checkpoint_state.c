@@ -150,9 +150,10 @@ int np_checkpoint_redefine(struct np_domain *domain, const char *saved_xml, cons
                            struct np_error *err)
 {
     NP_XML_DOC xmlDocPtr doc = NULL;
-    if (read_saved(saved_xml, name, &doc, err) < 0)
+    bool active; /* only a running QEMU can tell whether the bitmaps are there */
+    if (read_saved(saved_xml, name, &doc, err) < 0 || np_domain_is_active(domain, &active, err) < 0)
         return -1;
-    while (!tell(domain, doc, VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE_VALIDATE)) {
+    while (!tell(domain, doc, active ? VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE_VALIDATE : 0)) {
         if (np_virt_error_code() == VIR_ERR_CHECKPOINT_INCONSISTENT)
             return redefine_broken(domain, name, doc, err);
         if (!leave_out_absent(doc)) /* else it is one disk less */

@@ -56,6 +56,26 @@ static const char *why_no_bitmap(xmlNodePtr node, const struct np_domain_disk *d
     return NULL;
 }
 
+/* Names what qemu-nbd would need to know besides path and format. */
+static const char *why_only_running(xmlNodePtr node, const struct np_domain_disk *disk)
+{
+    xmlNodePtr source = np_xml_child(node, "source");
+    if (is(disk->source_type, "network"))
+        return "it is a network disk";
+    if (is(disk->source_type, "volume"))
+        return "it is named as a volume of a storage pool, not by its path";
+    if (!is(disk->source_type, "file") && !is(disk->source_type, "block"))
+        return "it is neither a file nor a block device";
+    if (disk->source != NULL && disk->source[0] != '/')
+        return "its path is not absolute";
+    if (np_xml_child(node, "encryption") != NULL ||
+        (source != NULL && np_xml_child(source, "encryption") != NULL))
+        return "it is encrypted, and libvirt has the secret";
+    if (source != NULL && np_xml_child(source, "slices") != NULL)
+        return "it is a slice of its source";
+    return NULL;
+}
+
 static void judge(xmlNodePtr node, struct np_domain_disk *disk)
 {
     const char *why = why_no_backup(node, disk);
@@ -64,6 +84,7 @@ static void judge(xmlNodePtr node, struct np_domain_disk *disk)
         why = why_no_bitmap(node, disk);
     disk->can_bitmap = why == NULL;
     snprintf(disk->why, sizeof(disk->why), "%s", why != NULL ? why : "");
+    disk->why_running = why_only_running(node, disk);
 }
 
 static char *joined(const char *a, const char *between, const char *b)
@@ -109,6 +130,32 @@ static char *or_default(char *value, const char *other)
     return value != NULL ? value : strdup(other);
 }
 
+/*
+ * <backingStore> with a source, and so on inwards; without one the chain ends there. A running domain has it
+ * always, a definition only when somebody or a snapshot wrote it.
+ */
+static int read_backing(xmlNodePtr node, struct np_domain_disk *disk, struct np_error *err)
+{
+    xmlNodePtr below = np_xml_child(node, "backingStore");
+    disk->backing = below == NULL ? NULL : strdup("");
+    for (; below != NULL && np_xml_child(below, "source") != NULL;
+         below = np_xml_child(below, "backingStore")) {
+        NP_AUTO_FREE char *type = np_xml_attribute(below, "type");
+        NP_AUTO_FREE char *path = source_of(below, type);
+        NP_AUTO_FREE char *format = attribute_of_child(below, "format", "type");
+        NP_AUTO_FREE char *before = disk->backing;
+        disk->backing = NULL;
+        if (before == NULL || asprintf(&disk->backing, "%s%s %s\n", before, format != NULL ? format : "raw",
+                                       path != NULL ? path : "") < 0)
+            disk->backing = NULL;
+        if (disk->backing == NULL)
+            return np_fail_errno(err, NP_FAILED, ENOMEM, "disk %s", disk->target);
+        if (!is(type, "file") && !is(type, "block"))
+            disk->why_running = "an image of its backing chain is neither a file nor a block device";
+    }
+    return 0;
+}
+
 static int read_disk(xmlNodePtr node, struct np_domain_disk *disk, struct np_error *err)
 {
     NP_AUTO_FREE char *target = attribute_of_child(node, "target", "dev");
@@ -127,7 +174,7 @@ static int read_disk(xmlNodePtr node, struct np_domain_disk *disk, struct np_err
     disk->logical_block = block_size(node, "logical_block_size");
     disk->physical_block = block_size(node, "physical_block_size");
     judge(node, disk);
-    return 0;
+    return read_backing(node, disk, err);
 }
 
 int np_disks_parse(const char *domain_xml, struct np_domain_disks *disks, struct np_error *err)
@@ -161,6 +208,7 @@ void np_domain_disks_clear(struct np_domain_disks *disks)
         free(disk->source);
         free(disk->format);
         free(disk->serial);
+        free(disk->backing);
     }
     free(disks->list);
     *disks = (struct np_domain_disks){0};

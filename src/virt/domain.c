@@ -157,6 +157,15 @@ int np_domain_is_running(struct np_domain *domain, bool *running, struct np_erro
     return 0;
 }
 
+int np_domain_is_saved(struct np_domain *domain, bool *saved, struct np_error *err)
+{
+    int has = virDomainHasManagedSaveImage(domain->ptr, 0);
+    if (has < 0)
+        return np_virt_error(err, "cannot ask whether domain %s has a saved memory", domain->name);
+    *saved = has == 1;
+    return 0;
+}
+
 int np_domain_xml(struct np_domain *domain, bool live, char **xml, struct np_error *err)
 {
     *xml = virDomainGetXMLDesc(domain->ptr, live ? 0 : VIR_DOMAIN_XML_INACTIVE);

@@ -7,7 +7,7 @@
 
 #include "test.h"
 
-#include "../../src/target/listener.h"
+#include "nbdpull/listener.h"
 
 #include <endian.h>
 #include <pthread.h>

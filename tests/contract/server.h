@@ -4,7 +4,7 @@
 
 #include "test.h"
 
-#include "../../src/target/listener.h"
+#include "nbdpull/listener.h"
 #include "nbdpull/subprocess.h"
 
 #include <signal.h>
@@ -19,7 +19,7 @@ static inline void server_start(struct server *server, const char *const argv[])
 {
     struct np_error err = NP_ERROR_INIT;
     ok(np_listener_open(&server->listener, 16, &err));
-    ok(np_subprocess_start_socket(&server->process, argv, server->listener.fd, &err));
+    ok(np_subprocess_start_socket(&server->process, argv, server->listener.fd, SIGTERM, &err));
     np_listener_hand_over(&server->listener);
 }
 

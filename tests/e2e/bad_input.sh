@@ -6,7 +6,6 @@ lab_start
 
 set=$LAB_DIR/set
 lab_domain "$LAB_NAME" vda:qcow2:4M sda:cdrom
-lab_domain --off "$LAB_NAME-off" vda:qcow2:4M
 lab_domain "$LAB_NAME-other" vda:qcow2:4M
 lab_io "$LAB_NAME" vda "write -P 0x11 1M 1M"
 np_backup "$LAB_NAME" -l full -o "$set"
@@ -37,7 +36,6 @@ np_refuses 2 '-i|set' dump
 
 # Domains and libvirt.
 np_refuses 1 'nosuchdomain' backup -c "$LAB_URI" -d nosuchdomain -l full -o "$LAB_DIR/new"
-np_refuses 1 'not running.*start' backup -c "$LAB_URI" -d "$LAB_NAME-off" -l full -o "$LAB_DIR/new"
 np_refuses 1 'nowhere' backup -c 'nowhere:///system' -d "$LAB_NAME" -l full -o "$LAB_DIR/new"
 np_refuses 1 'remote' backup -c 'qemu+ssh://root@host.invalid/system' -d "$LAB_NAME" -l full -o "$LAB_DIR/new"
 np_refuses 1 'remote' backup -c 'qemu://host.invalid/system' -d "$LAB_NAME" -l full -o "$LAB_DIR/new"

@@ -1,8 +1,8 @@
 /* Where the private socket is made. */
 #include "test.h"
 
-#include "../../src/target/listener.h"
 #include "nbdpull/file.h"
+#include "nbdpull/listener.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,9 +1,10 @@
 /* Children that are handed a listening socket. */
 #include "test.h"
 
-#include "../../src/target/listener.h"
+#include "nbdpull/listener.h"
 #include "nbdpull/subprocess.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -21,7 +22,7 @@ static void test_subprocess__a_listening_socket_is_handed_over(void **state)
     const char *const argv[] = {
         "sh", "-c",
         "test \"$LISTEN_PID\" = $$ && test \"$LISTEN_FDS$LISTEN_FDNAMES\" = 1 && test -S /dev/fd/3", NULL};
-    ok(np_subprocess_start_socket(&child, argv, listener.fd, &err));
+    ok(np_subprocess_start_socket(&child, argv, listener.fd, SIGTERM, &err));
     ok(np_subprocess_wait(&child, &err));
     assert_string_equal(getenv("LISTEN_FDS"), "7");
     np_listener_close(&listener);
@@ -41,7 +42,7 @@ static void test_subprocess__a_client_is_told_when_the_child_dies_unready(void *
     assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
 
     const char *const argv[] = {"sh", "-c", "echo no image >&2; exit 3", NULL};
-    ok(np_subprocess_start_socket(&child, argv, listener.fd, &err));
+    ok(np_subprocess_start_socket(&child, argv, listener.fd, SIGTERM, &err));
     np_listener_hand_over(&listener);
     char byte;
     assert_true(recv(client, &byte, 1, 0) <= 0);

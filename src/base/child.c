@@ -1,4 +1,4 @@
-#include "child.h"
+#include "nbdpull/child.h"
 
 #include "nbdpull/cleanup.h"
 
@@ -54,9 +54,10 @@ static int adopt(struct np_child *child, struct np_error *err)
     return 0;
 }
 
-int np_child_start(struct np_child *child, const char *const argv[], int listening, struct np_error *err)
+int np_child_start(struct np_child *child, const char *const argv[], int listening, int orphaned,
+                   struct np_error *err)
 {
-    if (np_subprocess_start_socket(&child->process, argv, listening, err) < 0)
+    if (np_subprocess_start_socket(&child->process, argv, listening, orphaned, err) < 0)
         return -1;
     return adopt(child, err);
 }

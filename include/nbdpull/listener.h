@@ -1,27 +1,31 @@
-/*
+/**
+ * @file listener.h
  * A listening Unix socket that nobody else can reach, for a server that is started for us alone. Its path
  * must be short (108 bytes with the NUL), so it cannot lie beside the image.
  */
-#ifndef TARGET_LISTENER_H
-#define TARGET_LISTENER_H
+#ifndef NBDPULL_LISTENER_H
+#define NBDPULL_LISTENER_H
 
 #include "nbdpull/error.h"
 
 #define NP_LISTENER_DIRECTORY 80
 
 struct np_listener {
-    char directory[NP_LISTENER_DIRECTORY]; /* mode 0700, with a random name; "" when there is none */
-    char path[108];                        /* of the socket in it */
-    int fd;                                /* listening, or -1 */
+    char directory[NP_LISTENER_DIRECTORY]; /**< mode 0700, with a random name; "" when there is none */
+    char path[108];                        /**< of the socket; "" when there is none */
+    int fd;                                /**< listening, or -1 */
 };
 
-/* backlog: connections that may wait before the server takes the first one */
+/** In a new directory. @param backlog connections that may wait before the server takes the first one */
 int np_listener_open(struct np_listener *listener, int backlog, struct np_error *err);
 
-/* Close our descriptor, so that the server's one is the last: when it dies, waiting clients are told. */
+/** At a path in a private directory of the caller's. */
+int np_listener_open_at(struct np_listener *listener, const char *path, int backlog, struct np_error *err);
+
+/** Close our descriptor, so that the server's one is the last: when it dies, waiting clients are told. */
 void np_listener_hand_over(struct np_listener *listener);
 
-/* Remove socket and directory; connections that stand are not touched. Takes what NP_CLEANUP gives it. */
+/** Remove socket and directory; connections that stand are not touched. Takes what NP_CLEANUP gives it. */
 void np_listener_close(struct np_listener *listener);
 
 #define NP_LISTENER_NONE                                                                                     \

@@ -1,4 +1,4 @@
-#include "listener.h"
+#include "nbdpull/listener.h"
 
 #include "nbdpull/cleanup.h"
 
@@ -27,13 +27,10 @@ static int make_directory(char directory[NP_LISTENER_DIRECTORY], struct np_error
     return -1;
 }
 
-int np_listener_open(struct np_listener *listener, int backlog, struct np_error *err)
+static int listen_at(struct np_listener *listener, int backlog, struct np_error *err)
 {
-    *listener = (struct np_listener)NP_LISTENER_NONE;
-    if (make_directory(listener->directory, err) < 0)
-        return -1;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(listener->path, sizeof(listener->path), "%s/nbd", listener->directory);
+    _Static_assert(sizeof(address.sun_path) == sizeof(listener->path), "the path must fit");
     memcpy(address.sun_path, listener->path, sizeof(address.sun_path));
 
     listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -45,6 +42,24 @@ int np_listener_open(struct np_listener *listener, int backlog, struct np_error 
     return -1;
 }
 
+int np_listener_open(struct np_listener *listener, int backlog, struct np_error *err)
+{
+    *listener = (struct np_listener)NP_LISTENER_NONE;
+    if (make_directory(listener->directory, err) < 0)
+        return -1;
+    snprintf(listener->path, sizeof(listener->path), "%s/nbd", listener->directory);
+    return listen_at(listener, backlog, err);
+}
+
+int np_listener_open_at(struct np_listener *listener, const char *path, int backlog, struct np_error *err)
+{
+    *listener = (struct np_listener)NP_LISTENER_NONE;
+    if (strlen(path) >= sizeof(listener->path))
+        return np_fail(err, NP_FAILED, "%s: too long for a socket path (108 bytes)", path);
+    snprintf(listener->path, sizeof(listener->path), "%s", path);
+    return listen_at(listener, backlog, err);
+}
+
 void np_listener_hand_over(struct np_listener *listener)
 {
     np_cleanup_fd(&listener->fd);
@@ -54,9 +69,9 @@ void np_listener_hand_over(struct np_listener *listener)
 void np_listener_close(struct np_listener *listener)
 {
     np_listener_hand_over(listener);
-    if (listener->directory[0] == '\0')
-        return;
-    unlink(listener->path);
-    rmdir(listener->directory);
-    listener->directory[0] = '\0';
+    if (listener->path[0] != '\0')
+        unlink(listener->path);
+    if (listener->directory[0] != '\0')
+        rmdir(listener->directory);
+    listener->directory[0] = '\0'; /* the path stays, for messages */
 }
