@@ -162,7 +162,8 @@ lab_start_embed()
     if [ "$(id -u)" -eq 0 ]; then
         user=('user = "root"' 'group = "root"')
     fi
-    lab_qemu_conf "$LAB_DIR/root/etc/qemu.conf" ${user[@]+"${user[@]}"}
+    # Remembered owners carry a time of the host's boot, whose reckoning wavers; each time libvirt says so.
+    lab_qemu_conf "$LAB_DIR/root/etc/qemu.conf" 'remember_owner = 0' ${user[@]+"${user[@]}"}
     LAB_URI="qemu:///embed?root=$LAB_DIR/root"
 }
 
