@@ -193,7 +193,8 @@ int np_set_stream_open(struct np_set *set, const struct np_point_disk *disk, str
                        struct np_input_at *input, struct np_error *err);
 void np_stream_input_close(struct np_stream_input *file); /**< takes NULL */
 
-/** Remove streams and config of an id that was not committed; refused (NP_FAILED) when it was. */
+/** Remove streams and config of an id that was not committed; refused (NP_FAILED) when it was. Those of one
+ * whose record was lost stay. */
 int np_set_remove_point_files(struct np_set *set, const char *point_id, struct np_error *err);
 
 /** Are there streams or config of that id? @param has out */
@@ -221,11 +222,13 @@ struct np_intent_image {
     char target[NP_TARGET_MAX];
     char path[NP_IMAGE_MAX]; /**< absolute */
 };
+#define NP_SHORT_ID_MAX 16
 
 /** What a running backup has begun. */
 struct np_intent {
     char point_id[NP_POINT_ID_MAX];     /**< "" for a run without a set: never in a set's own */
     char checkpoint[NP_CHECKPOINT_MAX]; /**< "" none */
+    char home[NP_SHORT_ID_MAX];         /**< short id of its set then; "" not known, or without a set */
     char uri[256];
     struct np_uuid domain;
     char socket[108];
@@ -248,13 +251,14 @@ int np_intent_decode(const char *text, size_t size, const char *from, struct np_
 
 /** Durable before it returns. */
 int np_set_intent_write(struct np_set *set, const struct np_intent *intent, struct np_error *err);
-/** *found false when nothing was under way. @param intent out, owned: np_intent_clear, also on -1 */
+/** *found false when nothing was under way. NP_DAMAGED when what stands there is no intent. @param intent out,
+ * owned: np_intent_clear, also on -1 */
 int np_set_intent_read(struct np_set *set, struct np_intent *intent, bool *found, struct np_error *err);
 int np_set_intent_clear(struct np_set *set, struct np_error *err);
 
 /**
  * Checkpoints of attempts that failed, which must go as soon as the domain runs: while it is off they cannot
- * be deleted. @param checkpoints zeroed; filled
+ * be deleted. NP_DAMAGED when what stands there is no list. @param checkpoints zeroed; filled
  */
 int np_set_deferred_read(struct np_set *set, struct np_names *checkpoints, struct np_error *err);
 /** Replace the list, durably. */

@@ -15,6 +15,8 @@ static int fill_intent(const struct np_run *run, struct np_intent *intent, struc
     snprintf(intent->uri, sizeof(intent->uri), "%s", np_virt_uri(run->virt));
     snprintf(intent->socket, sizeof(intent->socket), "%s", run->socket);
     snprintf(intent->work_dir, sizeof(intent->work_dir), "%s", run->workdir);
+    if (run->set != NULL)
+        snprintf(intent->home, sizeof(intent->home), "%s", np_set_short_id(run->set));
     intent->domain = np_domain_uuid(run->domain);
     np_clock_now(intent->started);
     return np_domain_is_running(run->domain, &intent->guest_ran, err);

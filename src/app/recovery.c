@@ -1,5 +1,6 @@
 #include "recovery.h"
 
+#include "backup_parts.h"
 #include "off.h"
 #include "workdir.h"
 
@@ -21,6 +22,7 @@ struct undoing {
     const struct np_intent *intent; /* asked->intent */
     bool active;                    /* the domain runs */
     bool committed, deferred;
+    bool needed; /* a committed point has its checkpoint */
     bool frozen; /* the guest could not be thawed */
     struct np_workdir_holds workdir;
     struct np_error stays;        /* why the directory does not go, or NP_OK */
@@ -36,17 +38,55 @@ static void note(struct undoing *undoing, bool was, const char *what)
 
 /* ---- what there is ---- */
 
-static int was_committed(struct np_set *set, const char *id, bool *committed, struct np_error *err)
+static bool has_checkpoint_of(const struct np_points *points, const char *name)
 {
+    for (size_t i = 0; i < points->count; i++)
+        if (strcmp(points->list[i].checkpoint, name) == 0)
+            return true;
+    return false;
+}
+
+static int look_at_points(struct undoing *undoing, struct np_error *err)
+{
+    struct np_set *set = undoing->asked->set;
     NP_CLEANUP(np_points_clear) struct np_points points = {0};
-    *committed = false;
     if (set == NULL)
         return 0;
     if (np_set_points(set, &points, err) < 0)
         return -1;
     for (size_t i = 0; i < points.count; i++)
-        *committed |= strcmp(points.list[i].id, id) == 0;
+        undoing->committed |= strcmp(points.list[i].id, undoing->intent->point_id) == 0;
+    undoing->needed =
+        undoing->intent->checkpoint[0] != '\0' && has_checkpoint_of(&points, undoing->intent->checkpoint);
     return 0;
+}
+
+/* A checkpoint that this set has made where it is now. */
+static bool is_of_set(struct np_set *set, const char *name)
+{
+    char prefix[64];
+    int length = snprintf(prefix, sizeof(prefix), NP_CHECKPOINT_PREFIX "%s-", np_set_short_id(set));
+    return strncmp(name, prefix, (size_t)length) == 0;
+}
+
+/*
+ * The file may have been copied with its set while the run was at work, or changed. What another run has
+ * begun may be at work still.
+ */
+static bool is_ours(const struct np_recovery *asked)
+{
+    const struct np_intent *intent = asked->intent;
+    if (!np_workdir_is_socket(intent->work_dir, intent->socket))
+        return false;
+    if (asked->domain != NULL) {
+        struct np_uuid domain = np_domain_uuid(asked->domain);
+        if (!np_uuid_equal(&intent->domain, &domain))
+            return false;
+    }
+    if (asked->set == NULL)
+        return true;
+    return (intent->home[0] == '\0' || strcmp(intent->home, np_set_short_id(asked->set)) == 0) &&
+           (intent->checkpoint[0] == '\0' || is_of_set(asked->set, intent->checkpoint));
 }
 
 static bool is_listed(const struct np_names *names, const char *name)
@@ -74,7 +114,7 @@ static int look(struct undoing *undoing, struct np_error *err)
     const struct np_recovery *asked = undoing->asked;
     if (asked->domain != NULL && np_domain_is_active(asked->domain, &undoing->active, err) < 0)
         return -1;
-    return was_committed(asked->set, undoing->intent->point_id, &undoing->committed, err);
+    return look_at_points(undoing, err);
 }
 
 /* ---- the steps ---- */
@@ -145,6 +185,27 @@ static int resume_guest(struct undoing *undoing, struct np_error *err)
     return 0;
 }
 
+/* What is no intent or no list of ours stops no run: prune and the removal of debris find what it named. */
+static int cannot_read(struct np_error *err, const char *what)
+{
+    if (err->class != NP_DAMAGED)
+        return -1;
+    np_log_warning("%s; %s", err->message, what);
+    *err = (struct np_error)NP_ERROR_INIT;
+    return 0;
+}
+
+static int read_deferred(struct np_set *set, struct np_names *names, struct np_error *err)
+{
+    if (np_set_deferred_read(set, names, err) == 0)
+        return 0;
+    const struct np_names none = {0};
+    np_names_clear(names);
+    if (cannot_read(err, "removed, for checkpoints that no point needs are removed after each backup") < 0)
+        return -1;
+    return np_set_deferred_write(set, &none, err);
+}
+
 static int defer_checkpoint(struct undoing *undoing, struct np_error *err)
 {
     struct np_set *set = undoing->asked->set;
@@ -152,7 +213,7 @@ static int defer_checkpoint(struct undoing *undoing, struct np_error *err)
     undoing->deferred = set != NULL;
     if (set == NULL) /* its guardian could not open it: the intent is there for the next run */
         return 0;
-    if (np_set_deferred_read(set, &names, err) < 0)
+    if (read_deferred(set, &names, err) < 0)
         return -1;
     if (is_listed(&names, undoing->intent->checkpoint))
         return 0;
@@ -165,7 +226,7 @@ static int defer_checkpoint(struct undoing *undoing, struct np_error *err)
 static int take_back_bitmaps(struct undoing *undoing, struct np_error *err)
 {
     bool was = false;
-    if (undoing->committed || undoing->asked->set == NULL)
+    if (undoing->committed || undoing->needed || undoing->asked->set == NULL)
         return 0;
     if (np_off_take_back(undoing->asked->domain, undoing->intent, &was, err) < 0)
         return -1;
@@ -173,25 +234,29 @@ static int take_back_bitmaps(struct undoing *undoing, struct np_error *err)
     return 0;
 }
 
+/* @param was out; there was one, if only as bitmaps that libvirt has forgotten */
+static int delete_found(struct np_domain *domain, bool active, const char *name, bool *was,
+                        struct np_error *err)
+{
+    if (has_checkpoint(domain, name, was, err) < 0 ||
+        (active && !*was && np_checkpoint_recall(domain, name, was, err) < 0))
+        return -1;
+    return active && !*was ? 0 : np_off_delete_checkpoint(domain, name, err);
+}
+
 /* One that does not go must not stop every later run, nor be forgotten. */
 static int delete_checkpoint(struct undoing *undoing, struct np_error *err)
 {
     struct np_domain *domain = undoing->asked->domain;
     const char *name = undoing->intent->checkpoint;
-    bool known;
-    if (undoing->committed || undoing->intent->by_images || name[0] == '\0')
+    if (undoing->committed || undoing->needed || undoing->intent->by_images || name[0] == '\0')
         return 0;
     if (domain == NULL)
         return defer_checkpoint(undoing, err);
-    if (has_checkpoint(domain, name, &known, err) < 0)
-        return -1;
-    if (!known && undoing->active && np_checkpoint_recall(domain, name, &known, err) < 0)
-        return -1;
-    if (!known && undoing->active)
-        return 0;
     struct np_error why = NP_ERROR_INIT;
-    if (np_off_delete_checkpoint(domain, name, &why) == 0) {
-        note(undoing, known, "checkpoint");
+    bool was = false;
+    if (delete_found(domain, undoing->active, name, &was, &why) == 0) {
+        note(undoing, was, "checkpoint");
         return 0;
     }
     if (undoing->active)
@@ -267,9 +332,25 @@ static void tell(const struct undoing *undoing)
         np_log_warning("%s; remove its directory by hand: %s", line, undoing->stays.message);
 }
 
+/* Its streams, if there are any, are debris like others. */
+static int leave_alone(const struct np_recovery *recovery, struct np_error *err)
+{
+    const char *name = recovery->domain != NULL ? np_domain_name(recovery->domain) : "";
+    if (recovery->set == NULL)
+        return 0;
+    np_log_warning(
+        "%s/intent.json tells of a run (%s) that was not into this set where it is now: the set "
+        "was copied or moved meanwhile, or the file was changed. What that run began is left alone; "
+        "if it is dead, see `virsh domjobinfo %s` and `nbdpull checkpoints -d %s`, and remove %s",
+        np_set_path(recovery->set), recovery->intent->started, name, name, recovery->intent->work_dir);
+    return np_set_intent_clear(recovery->set, err);
+}
+
 int np_put_right(const struct np_recovery *recovery, struct np_error *err)
 {
     struct undoing undoing = {.asked = recovery, .intent = recovery->intent, .stays = NP_ERROR_INIT};
+    if (!is_ours(recovery))
+        return leave_alone(recovery, err);
     if (look(&undoing, err) < 0)
         return -1;
     for (size_t i = 0; i < NP_ARRAY_SIZE(steps); i++)
@@ -284,30 +365,53 @@ int np_put_right(const struct np_recovery *recovery, struct np_error *err)
 
 /* ---- at the start of a run ---- */
 
+/* The list is a file that somebody may have changed, or copied with the set. */
+static int may_delete(struct np_set *set, const char *name, bool *may, struct np_error *err)
+{
+    NP_CLEANUP(np_points_clear) struct np_points points = {0};
+    if (np_set_points(set, &points, err) < 0)
+        return -1;
+    *may = is_of_set(set, name) && !has_checkpoint_of(&points, name);
+    if (!*may)
+        np_log_warning(
+            "%s/deferred.json: checkpoint %s is not one of a run into this set that failed; it stays",
+            np_set_path(set), name);
+    return 0;
+}
+
+/* @param keep out; the name stays on the list */
+static int delete_one(struct np_set *set, struct np_domain *domain, bool active, const char *name, bool *keep,
+                      struct np_error *err)
+{
+    struct np_error why = NP_ERROR_INIT;
+    bool may, was;
+    *keep = false;
+    if (may_delete(set, name, &may, err) < 0)
+        return -1;
+    if (!may)
+        return 0;
+    *keep = delete_found(domain, active, name, &was, &why) < 0;
+    if (*keep && active)
+        np_log_warning("%s", why.message);
+    if (!*keep && (was || !active))
+        np_log_info("checkpoint %s is gone now: its run was ended while the domain was off", name);
+    return 0;
+}
+
 static int delete_deferred(struct np_set *set, struct np_domain *domain, struct np_error *err)
 {
     NP_CLEANUP(np_names_clear) struct np_names names = {0}, left = {0};
     bool active;
-    if (np_set_deferred_read(set, &names, err) < 0)
+    if (read_deferred(set, &names, err) < 0)
         return -1;
     if (names.count == 0)
         return 0;
     if (np_domain_is_active(domain, &active, err) < 0)
         return -1;
     for (size_t i = 0; i < names.count; i++) {
-        struct np_error why = NP_ERROR_INIT;
-        bool known;
-        if (has_checkpoint(domain, names.list[i], &known, err) < 0 ||
-            (active && !known && np_checkpoint_recall(domain, names.list[i], &known, err) < 0))
-            return -1;
-        if (np_off_delete_checkpoint(domain, names.list[i], &why) == 0) {
-            np_log_info("checkpoint %s is gone now: its run was ended while the domain was off",
-                        names.list[i]);
-            continue;
-        }
-        if (active)
-            np_log_warning("%s", why.message);
-        if (np_names_add(&left, names.list[i], err) < 0)
+        bool keep;
+        if (delete_one(set, domain, active, names.list[i], &keep, err) < 0 ||
+            (keep && np_names_add(&left, names.list[i], err) < 0))
             return -1;
     }
     return np_set_deferred_write(set, &left, err);
@@ -317,8 +421,14 @@ int np_recover(struct np_set *set, struct np_domain *domain, struct np_error *er
 {
     NP_CLEANUP(np_intent_clear) struct np_intent intent = {0};
     const struct np_recovery recovery = {.intent = &intent, .set = set, .domain = domain};
-    bool found;
-    if (np_set_intent_read(set, &intent, &found, err) < 0 || (found && np_put_right(&recovery, err) < 0))
+    bool found = false;
+    if (np_set_intent_read(set, &intent, &found, err) < 0) {
+        if (cannot_read(err, "removed: a job that a killed run has left must be ended by hand (virsh "
+                             "domjobabort), its checkpoint and streams go by themselves") < 0 ||
+            np_set_intent_clear(set, err) < 0)
+            return -1;
+    } else if (found && np_put_right(&recovery, err) < 0) {
         return -1;
+    }
     return delete_deferred(set, domain, err);
 }

@@ -72,7 +72,18 @@ static bool is_scratch(const char *name)
 /* The path may come from a file that somebody changed. */
 static bool is_workdir(const char *path)
 {
-    return path[0] == '/' && strncmp(strrchr(path, '/') + 1, PREFIX, strlen(PREFIX)) == 0;
+    if (path[0] != '/')
+        return false;
+    const char *name = strrchr(path, '/') + 1;
+    return strncmp(name, PREFIX, strlen(PREFIX)) == 0 && strlen(name) == sizeof(PREFIX) + 7 &&
+           strspn(name + strlen(PREFIX), "0123456789abcdef") == 8;
+}
+
+bool np_workdir_is_socket(const char *path, const char *socket)
+{
+    size_t length = strlen(path);
+    return is_workdir(path) && strncmp(socket, path, length) == 0 &&
+           strcmp(socket + length, "/" NP_WORKDIR_SOCKET) == 0;
 }
 
 static void close_dir(DIR **dir)

@@ -26,6 +26,9 @@ int np_workdir_name(const char *parent, char **path, struct np_error *err);
  */
 int np_workdir_make(const char *path, const uid_t *owner, const gid_t *group, struct np_error *err);
 
+/** Is that the socket of a run that has this directory? */
+bool np_workdir_is_socket(const char *path, const char *socket);
+
 /** What there is of a directory's contents. A path that is none of ours holds nothing. */
 struct np_workdir_holds {
     bool directory, socket, scratch;

@@ -77,24 +77,6 @@ int np_set_has_point_files(struct np_set *set, const char *point_id, bool *has, 
     return 0;
 }
 
-int np_set_remove_point_files(struct np_set *set, const char *point_id, struct np_error *err)
-{
-    uint64_t number;
-    bool committed;
-    if (!np_point_id_parse(point_id, &number))
-        return np_fail(err, NP_FAILED, "%s: \"%s\" is no id of a point", set->path, point_id);
-    if (np_point_has_record(set, point_id, &committed, err) < 0)
-        return -1;
-    if (committed)
-        return np_fail(err, NP_FAILED, "%s: point %s is committed, its files are not removed", set->path,
-                       point_id);
-    for (size_t i = 0; i < NP_ARRAY_SIZE(areas); i++) {
-        if (remove_of_point(set, areas[i], point_id, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
 /* The highest id that has a record, or ever had one. A damaged record counts: so it is not read. */
 static int newest_committed(struct np_set *set, uint64_t *newest, struct np_error *err)
 {
@@ -107,6 +89,28 @@ static int newest_committed(struct np_set *set, uint64_t *newest, struct np_erro
         uint64_t number;
         if (np_point_id_of_file(names.list[i], id, &number))
             *newest = np_max_u64(*newest, number);
+    }
+    return 0;
+}
+
+int np_set_remove_point_files(struct np_set *set, const char *point_id, struct np_error *err)
+{
+    uint64_t number, newest;
+    bool committed;
+    if (!np_point_id_parse(point_id, &number))
+        return np_fail(err, NP_FAILED, "%s: \"%s\" is no id of a point", set->path, point_id);
+    if (np_point_has_record(set, point_id, &committed, err) < 0)
+        return -1;
+    if (committed)
+        return np_fail(err, NP_FAILED, "%s: point %s is committed, its files are not removed", set->path,
+                       point_id);
+    if (newest_committed(set, &newest, err) < 0)
+        return -1;
+    if (number <= newest) /* its record was lost */
+        return 0;
+    for (size_t i = 0; i < NP_ARRAY_SIZE(areas); i++) {
+        if (remove_of_point(set, areas[i], point_id, err) < 0)
+            return -1;
     }
     return 0;
 }

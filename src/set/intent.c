@@ -36,6 +36,7 @@ int np_intent_encode(const struct np_intent *intent, char **text, size_t *size, 
     np_json_write_init(&out);
     np_json_write_string_or_null(&out, "point", intent->point_id);
     np_json_write_string_or_null(&out, "checkpoint", intent->checkpoint);
+    np_json_write_string_or_null(&out, "home", intent->home);
     np_json_write_string(&out, "uri", intent->uri);
     np_json_write_uuid(&out, "domain", &intent->domain);
     np_json_write_string(&out, "socket", intent->socket);
@@ -83,6 +84,17 @@ static int decode_images(const struct np_json_read *in, struct np_intent *intent
     return 0;
 }
 
+/* What the first versions did not write: without it, nothing of the kind is put right. */
+static int decode_younger(const struct np_json_read *in, struct np_intent *intent, struct np_error *err)
+{
+    if (np_json_read_has(in, "home") &&
+        np_json_read_string_or_null(in, "home", intent->home, sizeof(intent->home), err) < 0)
+        return -1;
+    if (np_json_read_has(in, "guest_ran") && np_json_read_bool(in, "guest_ran", &intent->guest_ran, err) < 0)
+        return -1;
+    return np_json_read_has(in, "freeze") ? np_json_read_bool(in, "freeze", &intent->freeze, err) : 0;
+}
+
 static int decode(const struct np_json_read *in, struct np_intent *intent, struct np_error *err)
 {
     uint64_t number;
@@ -98,11 +110,7 @@ static int decode(const struct np_json_read *in, struct np_intent *intent, struc
         np_json_read_string(in, "work_dir", intent->work_dir, sizeof(intent->work_dir), err) < 0 ||
         np_json_read_string(in, "started", intent->started, sizeof(intent->started), err) < 0)
         return -1;
-    if (np_json_read_bool(in, "guest_ran", &intent->guest_ran, err) < 0)
-        return -1;
-    if (np_json_read_bool(in, "freeze", &intent->freeze, err) < 0)
-        return -1;
-    return decode_images(in, intent, err);
+    return decode_younger(in, intent, err) < 0 ? -1 : decode_images(in, intent, err);
 }
 
 int np_intent_decode(const char *text, size_t size, const char *from, struct np_intent *intent,

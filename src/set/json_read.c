@@ -81,6 +81,11 @@ static int copy_string(const struct np_json_read *in, const char *key, struct js
     return 0;
 }
 
+bool np_json_read_has(const struct np_json_read *in, const char *key)
+{
+    return json_object_object_get_ex(in->object, key, NULL);
+}
+
 int np_json_read_string(const struct np_json_read *in, const char *key, char *to, size_t room,
                         struct np_error *err)
 {

@@ -32,6 +32,9 @@ int np_json_read_parse(const char *text, size_t size, const char *file, struct n
                        struct np_error *err);
 void np_json_read_free(struct np_json_read *root); /**< takes a zeroed struct */
 
+/** For keys that not every version writes. */
+bool np_json_read_has(const struct np_json_read *in, const char *key);
+
 /** A string that fits room with its NUL and holds none. */
 int np_json_read_string(const struct np_json_read *in, const char *key, char *to, size_t room,
                         struct np_error *err);

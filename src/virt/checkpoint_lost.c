@@ -49,7 +49,12 @@ int np_checkpoint_recall(struct np_domain *domain, const char *name, bool *found
         return -1;
     struct np_error why = NP_ERROR_INIT;
     *found = count > 0 && np_checkpoint_redefine(domain, xml, name, &why) == 0;
-    if (count > 0 && !*found)
-        np_log_debug("no image has a bitmap of checkpoint %s: %s", name, why.message);
+    if (count == 0 || *found)
+        return 0;
+    if (why.class != NP_BITMAP) { /* libvirt did not look */
+        *err = why;
+        return -1;
+    }
+    np_log_debug("no image has a bitmap of checkpoint %s: %s", name, why.message);
     return 0;
 }

@@ -386,6 +386,7 @@ static void test_intent__comes_back_until_it_is_cleared(void **state)
     struct np_intent read;
     struct np_intent intent = {.point_id = "0002",
                                .checkpoint = "nbdpull-a-0002-0123abcd",
+                               .home = "0123456789ab",
                                .uri = "qemu:///system",
                                .socket = "/run/x/sock",
                                .work_dir = "/run/x",
@@ -405,12 +406,17 @@ static void test_intent__comes_back_until_it_is_cleared(void **state)
     assert_string_equal(read.point_id, intent.point_id);
     assert_string_equal(read.checkpoint, intent.checkpoint);
     assert_true(read.guest_ran);
+    assert_string_equal(read.home, intent.home);
     assert_string_equal(read.uri, intent.uri);
     assert_string_equal(read.socket, intent.socket);
     assert_string_equal(read.work_dir, intent.work_dir);
     assert_string_equal(read.started, intent.started);
     assert_true(read.freeze);
     assert_true(np_uuid_equal(&read.domain, &intent.domain));
+    edit("intent.json", "\"freeze\"", "\"f_____\"");
+    edit("intent.json", "\"guest_ran\"", "\"g________\"");
+    ok(np_set_intent_read(set, &read, &found, &err)); /* the first versions did not write these */
+    assert_false(read.freeze || read.guest_ran);
     edit("intent.json", "\"0002\"", "\"../2\"");
     FAILS_WITH(NP_DAMAGED, np_set_intent_read(set, &read, &found, &err), "intent.json: key point");
     ok(np_set_intent_clear(set, &err));
