@@ -251,8 +251,8 @@ int np_intent_decode(const char *text, size_t size, const char *from, struct np_
 
 /** Durable before it returns. */
 int np_set_intent_write(struct np_set *set, const struct np_intent *intent, struct np_error *err);
-/** *found false when nothing was under way. NP_DAMAGED when what stands there is no intent. @param intent out,
- * owned: np_intent_clear, also on -1 */
+/** *found false when nothing was under way. NP_DAMAGED when what stands there is no intent. @param intent
+ * out, owned: np_intent_clear, also on -1 */
 int np_set_intent_read(struct np_set *set, struct np_intent *intent, bool *found, struct np_error *err);
 int np_set_intent_clear(struct np_set *set, struct np_error *err);
 
