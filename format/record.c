@@ -178,11 +178,16 @@ static int check_length(const struct np_record_header *header, const char *name,
     return 0;
 }
 
+bool np_record_begins(const uint8_t bytes[4])
+{
+    return memcmp(bytes, magic, sizeof(magic)) == 0;
+}
+
 int np_record_decode(const uint8_t bytes[NP_RECORD_HEADER_SIZE], const char *name, uint64_t pos,
                      struct np_record_header *header, struct np_error *err)
 {
     read_fields(bytes, header);
-    if (memcmp(bytes, magic, sizeof(magic)) != 0)
+    if (!np_record_begins(bytes))
         return np_fail(err, NP_DAMAGED, "%s: no record begins at byte %ju: the stream is damaged", name,
                        (uintmax_t)pos);
     if (np_hash64(bytes, HEAD_SUM_AT) != header->head_sum)

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#define SCAN_PIECE (64u << 10)
+
 /* A disk of the stream: the index entry that its next record must have, and what the records came to. */
 struct walk_disk {
     const struct np_meta_disk *meta;
@@ -161,6 +163,35 @@ static uint64_t next_known(struct np_walk *walk)
     return meta > walk->pos ? np_min_u64(next, meta) : next;
 }
 
+/* Is this a header of the stream, in its place? */
+static bool is_header(const struct np_walk *walk, const uint8_t *bytes, uint64_t pos)
+{
+    const struct np_record_at *at = &walk->stream->at;
+    struct np_record_header header;
+    struct np_error ignored = NP_ERROR_INIT;
+    return np_record_begins(bytes) && np_record_decode(bytes, at->name, pos, &header, &ignored) == 0 &&
+           np_record_expect(&header, at->name, at->stream_id, pos, NP_ANY_NUMBER, &ignored) == 0;
+}
+
+/* The first place from `from` on where a record begins; `to` when there is none before it, or none can be
+ * read. */
+static uint64_t scan(const struct np_walk *walk, uint64_t from, uint64_t to)
+{
+    const struct np_record_at *at = &walk->stream->at;
+    NP_AUTO_FREE uint8_t *bytes = malloc(SCAN_PIECE);
+    while (bytes != NULL && from < to && to - from >= NP_RECORD_HEADER_SIZE) {
+        struct np_error ignored = NP_ERROR_INIT;
+        size_t size = (size_t)np_min_u64(SCAN_PIECE, to - from), i = 0;
+        if (at->input.read_at(at->input.ctx, bytes, size, from, &ignored) < 0)
+            return to;
+        for (; i + NP_RECORD_HEADER_SIZE <= size; i += NP_RECORD_ALIGN)
+            if (is_header(walk, bytes + i, from + i))
+                return from + i;
+        from += i;
+    }
+    return to;
+}
+
 static bool is_blob_place(const struct np_walk *walk, uint64_t pos)
 {
     for (size_t i = 0; i < walk->stream->blob_count; i++)
@@ -171,7 +202,7 @@ static bool is_blob_place(const struct np_walk *walk, uint64_t pos)
 
 /*
  * The header at pos is no good, so it does not say where the next one is. The index may: an entry of this
- * very record has its range and size; else go on at the next place that anything names.
+ * very record has its range and size; else go on where a header is found, or at the next place that is named.
  * @return NP_WALK_END: it has been told before
  */
 static enum np_walk_found pass_over(struct np_walk *walk, struct np_fault *fault)
@@ -193,8 +224,10 @@ static enum np_walk_found pass_over(struct np_walk *walk, struct np_fault *fault
     fault->scope = is_blob_place(walk, walk->pos) ? NP_FAULT_FILES : NP_FAULT_NONE;
     fault->pos = walk->pos;
     fault->number = walk->number;
-    walk->pos = next_known(walk);
+    walk->pos = scan(walk, walk->pos + NP_RECORD_ALIGN, next_known(walk));
     walk->number = NP_ANY_NUMBER;
+    np_error_context(&fault->error, "what lies from byte %ju to %ju is no record that can be read",
+                     (uintmax_t)fault->pos, (uintmax_t)(walk->pos - 1));
     return again ? NP_WALK_END : NP_WALK_FAULT;
 }
 

@@ -69,6 +69,9 @@ void np_record_encode(struct np_record_header *header, uint8_t bytes[NP_RECORD_H
 int np_record_decode(const uint8_t bytes[NP_RECORD_HEADER_SIZE], const char *name, uint64_t pos,
                      struct np_record_header *header, struct np_error *err);
 
+/** Do these 4 bytes begin a record? For looking for one; np_record_decode says whether it is one. */
+bool np_record_begins(const uint8_t bytes[4]);
+
 /** Compare identity: stream id, position, record number (NP_ANY_NUMBER: not known). NP_DAMAGED. */
 #define NP_ANY_NUMBER UINT64_MAX
 int np_record_expect(const struct np_record_header *header, const char *name, uint64_t stream_id,

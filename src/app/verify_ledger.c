@@ -195,20 +195,24 @@ static void hit(struct np_ledger *ledger, const struct np_ledger_mark *mark, siz
     set_state(ledger, point, mark->unchecked);
 }
 
+static bool is_whole(const struct np_ledger_mark *mark)
+{
+    return mark->scope == NP_FAULT_DISK || mark->scope == NP_FAULT_STREAM;
+}
+
+/* Of a slot that is lost as a whole nobody can say what is taken from which record: so all of it counts. */
 bool np_ledger_hit_whole(struct np_ledger *ledger, const struct np_ledger_slot *slot, size_t point, bool own)
 {
-    size_t number = (size_t)(slot - ledger->slots);
+    size_t number = (size_t)(slot - ledger->slots), first = first_mark(ledger, slot, 0), end = first;
     bool whole = slot->crowded;
     if (slot->crowded)
         set_state(ledger, point, slot->unchecked);
-    for (size_t i = first_mark(ledger, slot, 0); i < ledger->mark_count; i++) {
+    for (; end < ledger->mark_count && ledger->marks[end].slot == number; end++)
+        whole = whole || is_whole(&ledger->marks[end]);
+    for (size_t i = first; i < end; i++) {
         const struct np_ledger_mark *mark = &ledger->marks[i];
-        if (mark->slot != number)
-            break;
-        bool all = mark->scope == NP_FAULT_DISK || mark->scope == NP_FAULT_STREAM;
-        if (all || (own && mark->scope == NP_FAULT_FILES))
+        if (mark->scope == NP_FAULT_FILES ? own : whole)
             hit(ledger, mark, point);
-        whole = whole || all;
     }
     return whole;
 }

@@ -9,28 +9,27 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char help[] =
-    "Usage: nbdpull restore -i SET|FILE|- -o DIR [OPTIONS]\n"
-    "\n"
-    "Restore the disks of a point into images, with the guest's XML and NVRAM.\n"
-    "\n"
-    "  -i, --input SET         backup set, a stream in a file, or - for a pipe\n"
-    "  -o, --output DIR        made when missing; nothing is overwritten\n"
-    "      --until POINT       point id, checkpoint name, latest (default), or a time:\n"
-    "                          \"2026-11-20 03:00\" is the newest point not after it\n"
-    "      --dry-run           check every link and say what would be done\n"
-    "  -d, --disk DISK         only these disks: vda,vdb or repeated\n"
-    "      --format FORMAT     qcow2 (default) or raw\n"
-    "      --cluster-size SIZE  of qcow2: 512 to 2M (default: 64K)\n"
-    "      --compat VERSION    of qcow2: 1.1 (default) or 0.10\n"
-    "      --preallocation MODE  off (default), metadata, falloc, full\n"
-    "      --verify            read the images back, compare hashes\n"
-    "  -w, --workers N         expanders and writers (2 a core, at most 8)\n"
-    "      --bwlimit RATE      write at most so much a second: 50M\n"
-    "      --json              one JSON document with all that was done\n"
-    "  -q, --quiet             no progress, no summary\n"
-    "  -v, --verbose           say each step on standard error\n"
-    "  -h, --help              this text\n";
+static const char help[] = "Usage: nbdpull restore -i SET|FILE|- -o DIR [OPTIONS]\n"
+                           "\n"
+                           "Restore the disks of a point into images, with the guest's XML and NVRAM.\n"
+                           "\n"
+                           "  -i, --input SET         backup set, a stream in a file, or - for a pipe\n"
+                           "  -o, --output DIR        made when missing; nothing is overwritten\n"
+                           "      --until POINT       id, checkpoint name, latest (default), or a time:\n"
+                           "                          \"2026-11-20 03:00\" is the newest point not after it\n"
+                           "      --dry-run           check every link and say what would be done\n"
+                           "  -d, --disk DISK         only these disks: vda,vdb or repeated\n"
+                           "      --format FORMAT     qcow2 (default) or raw\n"
+                           "      --cluster-size SIZE  of qcow2: 512 to 2M (default: 64K)\n"
+                           "      --compat VERSION    of qcow2: 1.1 (default) or 0.10\n"
+                           "      --preallocation MODE  off (default), metadata, falloc, full\n"
+                           "      --verify            read the images back, compare hashes\n"
+                           "  -w, --workers N         expanders and writers (2 a core, at most 8)\n"
+                           "      --bwlimit RATE      write at most so much a second: 50M\n"
+                           "      --json              one JSON document with all that was done\n"
+                           "  -q, --quiet             no progress, no summary\n"
+                           "  -v, --verbose           say each step on standard error\n"
+                           "  -h, --help              this text\n";
 
 struct arguments {
     struct np_restore_request request;

@@ -194,6 +194,30 @@ static void test_verify__a_damaged_index_does_not_hide_damaged_data(void **state
     free(memory.bytes);
 }
 
+/* Neither the header nor the index says where the next record is: it is looked for. */
+static void test_verify__finds_the_next_record_where_nothing_names_it(void **state)
+{
+    (void)state;
+    struct guest guest;
+    struct memory memory = many_records(&guest, 40, 16);
+    struct parts *parts = cut_up(&memory);
+    const struct np_record_header *index = &parts->list[part_of(parts, NP_RECORD_INDEX, 0)].header;
+    const struct np_record_header *lost = &parts->list[part_of(parts, NP_RECORD_DATA, 10)].header;
+    const struct np_record_header *data = &parts->list[part_of(parts, NP_RECORD_DATA, 11)].header;
+    memset(memory.bytes + index->pos, 0, 96);
+    memset(memory.bytes + lost->pos, 0, 96);
+    memory.bytes[data->pos + NP_RECORD_HEADER_SIZE + data->table_len] ^= 1;
+    np_stream_close(open_and_check(&memory, NP_VERIFY_SUMS));
+    assert_int_equal(seen.count, 3);
+    assert_int_equal(seen.faults[0].scope, NP_FAULT_DISK);
+    for (unsigned i = 1; i < 3; i++)
+        assert_true(seen.faults[i].pos == (seen.faults[i].scope == NP_FAULT_RECORD ? data->pos : lost->pos));
+    assert_int_not_equal(seen.faults[1].pos, seen.faults[2].pos);
+    parts_free(parts);
+    guest_free(&guest);
+    free(memory.bytes);
+}
+
 /* All sums are right: only what the index and the records say of each other is not. */
 static void test_verify__an_index_that_tells_of_other_hashes_is_found_without_payload(void **state)
 {
@@ -315,6 +339,7 @@ int main(void)
         cmocka_unit_test(test_verify__finds_every_flipped_byte_and_whom_it_concerns),
         cmocka_unit_test(test_verify__goes_on_behind_damage_and_names_each),
         cmocka_unit_test(test_verify__a_damaged_index_does_not_hide_damaged_data),
+        cmocka_unit_test(test_verify__finds_the_next_record_where_nothing_names_it),
         cmocka_unit_test(test_verify__an_index_that_tells_of_other_hashes_is_found_without_payload),
         cmocka_unit_test(test_verify__a_granule_with_another_hash_is_found_by_deep_alone),
         cmocka_unit_test(test_verify__quick_reads_no_payload),
