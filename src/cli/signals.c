@@ -31,6 +31,7 @@ int np_signals_start(struct np_cancel *cancel, struct np_error *err)
 
     /* A reader of our output that went away is an error of write(), not our end. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* nor is a file that grew to ulimit -f */
 
     pthread_t thread;
     int failed = pthread_create(&thread, NULL, wait_for_signals, cancel);

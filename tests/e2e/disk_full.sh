@@ -38,3 +38,16 @@ grep -qi space "$LAB_DIR/err" || lab_fail "/dev/full: $(cat "$LAB_DIR/err")"
 
 LAB_BACKUP=(-l full)
 lab_round_trip "$LAB_NAME" vda vdb
+
+# A limit of file sizes (ulimit -f) is an error too, not a signal that ends the program.
+lab_remember
+NP_ERR=$LAB_DIR/tmp/lab.err
+(
+    ulimit -f 1024
+    exec "$NBDPULL" backup -c "$LAB_URI" -d "$LAB_NAME" -l full -o "$LAB_DIR/limited" >/dev/null 2>"$NP_ERR" </dev/null
+)
+status=$?
+np_drop_libvirt_lines
+[ $status -eq 1 ] || lab_fail "ulimit -f: status $status: $(cat "$NP_ERR")"
+np_said "$LAB_DIR/limited/streams/0001.vda.nbp: .*File too large"
+lab_unchanged "a run with a limit of file sizes"
