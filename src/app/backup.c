@@ -112,6 +112,7 @@ static int commit(struct np_run *run, struct np_error *err)
     }
     if (write_configs(run, err) < 0 || np_cancel_check(run->request->cancel, err) < 0)
         return -1;
+    np_guardian_commits(&run->guardian);
     return np_set_commit(run->set, &point, err);
 }
 

@@ -127,6 +127,12 @@ void np_guardian_thawed(struct np_guardian *guardian)
         is_gone(guardian);
 }
 
+void np_guardian_commits(struct np_guardian *guardian)
+{
+    if (guardian->pid != 0 && !tell(guardian, NP_GUARDIAN_COMMITS))
+        is_gone(guardian);
+}
+
 /* It answers by its end. One that somebody stopped must not hold the run up for ever. */
 void np_guardian_dismiss(struct np_guardian *guardian)
 {

@@ -7,8 +7,8 @@
  * It is told the intent through a socket pair, so that it can do it without a set too, and inherits the lock
  * of the set, which so stays locked until it is done. What goes over the socket: the intent's text and a NUL;
  * its answer NP_GUARDIAN_READY; then NP_GUARDIAN_BEGUN once begin has returned, NP_GUARDIAN_THAWED
- * when the guest is not frozen any more, NP_GUARDIAN_END when nothing is left to do. The end of file without
- * that is the death of the run.
+ * when the guest is not frozen any more, NP_GUARDIAN_COMMITS before the point may appear, NP_GUARDIAN_END
+ * when nothing is left to do. The end of file without that is the death of the run.
  */
 #ifndef NP_GUARDIAN_H
 #define NP_GUARDIAN_H
@@ -20,6 +20,7 @@
 #define NP_GUARDIAN_READY 'r'
 #define NP_GUARDIAN_BEGUN 'b'
 #define NP_GUARDIAN_THAWED 't'
+#define NP_GUARDIAN_COMMITS 'c'
 #define NP_GUARDIAN_END 'e'
 
 /** The run's side. {0}: none. */
@@ -41,6 +42,9 @@ void np_guardian_begun(struct np_guardian *guardian);
 
 /** The guest is not frozen any more: what freezes it later is somebody else. */
 void np_guardian_thawed(struct np_guardian *guardian);
+
+/** The point may appear from here on: one that cannot reach the set must leave its checkpoint. */
+void np_guardian_commits(struct np_guardian *guardian);
 
 /** Nothing is left to do: end it and wait. Warns when it is gone already. Nothing if there is none. */
 void np_guardian_dismiss(struct np_guardian *guardian);

@@ -73,7 +73,7 @@ static int hear_intent(int channel, struct np_intent *intent, bool *heard, struc
 
 struct orphan {
     struct np_intent intent;
-    bool begun;
+    bool begun, commits;
     struct np_set *set;
 };
 
@@ -89,8 +89,11 @@ static int try_once(const struct orphan *orphan, struct np_error *err)
     if (np_virt_open(orphan->intent.uri, &virt, err) < 0 ||
         np_domain_find_uuid(virt, &orphan->intent.domain, &domain, err) < 0)
         return -1;
-    const struct np_recovery recovery = {
-        .intent = &orphan->intent, .set = orphan->set, .domain = domain, .begun = orphan->begun};
+    const struct np_recovery recovery = {.intent = &orphan->intent,
+                                         .set = orphan->set,
+                                         .domain = domain,
+                                         .begun = orphan->begun,
+                                         .commits = orphan->commits};
     return np_put_right(&recovery, err);
 }
 
@@ -157,6 +160,7 @@ int np_app_guardian(const char *set, int channel, int lock, struct np_error *err
     send(channel, &ready, 1, MSG_NOSIGNAL); /* a run that is dead is seen below */
     while (hear(channel, &word) && word != NP_GUARDIAN_END) {
         orphan.begun |= word == NP_GUARDIAN_BEGUN;
+        orphan.commits |= word == NP_GUARDIAN_COMMITS;
         orphan.intent.freeze &= word != NP_GUARDIAN_THAWED;
     }
     return word == NP_GUARDIAN_END ? 0 : rescue(set, lock, &orphan, err);

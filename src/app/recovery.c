@@ -22,7 +22,7 @@ struct undoing {
     const struct np_intent *intent; /* asked->intent */
     bool active;                    /* the domain runs */
     bool committed, deferred;
-    bool needed; /* a committed point has its checkpoint */
+    bool needed; /* a committed point has its checkpoint, or may have */
     bool frozen; /* the guest could not be thawed */
     struct np_workdir_holds workdir;
     struct np_error stays;        /* why the directory does not go, or NP_OK */
@@ -50,8 +50,10 @@ static int look_at_points(struct undoing *undoing, struct np_error *err)
 {
     struct np_set *set = undoing->asked->set;
     NP_CLEANUP(np_points_clear) struct np_points points = {0};
-    if (set == NULL)
+    if (set == NULL) {
+        undoing->needed = undoing->asked->commits;
         return 0;
+    }
     if (np_set_points(set, &points, err) < 0)
         return -1;
     for (size_t i = 0; i < points.count; i++)

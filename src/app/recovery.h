@@ -13,6 +13,7 @@ struct np_recovery {
     const struct np_intent *intent; /**< what was begun; borrowed, as the others */
     struct np_set *set;             /**< open for writing; NULL: the run had none */
     struct np_domain *domain;       /**< NULL: libvirt has no domain of that UUID any more */
+    bool commits;                   /**< its point may be committed: without the set nobody can tell */
     bool begun;                     /**< begin is known to have returned: nothing of it can be queued */
 };
 
