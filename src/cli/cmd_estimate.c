@@ -8,29 +8,28 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char help[] =
-    "Usage: nbdpull estimate -d DOMAIN [OPTIONS]\n"
-    "\n"
-    "Say what a backup would read and store now, disk by disk. Nothing is changed. The\n"
-    "numbers are what libvirt knows at once: an increment's dirty bytes; for a full or a\n"
-    "scan, about (~) what the images take on the host.\n"
-    "\n"
-    "  -d, --domain DOMAIN    name, UUID or id of the guest\n"
-    "  -o, --output SET       the set it would go into; without it only full and copy\n"
-    "  -l, --level LEVEL      full, inc, diff, auto or copy (default: full, and inc as\n"
-    "                         far as the set has a chain)\n"
-    "      --exact            begin a short job without a checkpoint, tell data and zeroes\n"
-    "                         apart, and compress a sample of at most about 64 MiB\n"
-    "  -c, --connect URI      libvirt connection, as virsh -c\n"
-    "  -i, --include DISK     only these disks (repeat, or separate by comma)\n"
-    "  -x, --exclude DISK     all disks but these\n"
-    "      --from POINT       diff: since this point, or full\n"
-    "      --scan             as backup --scan\n"
-    "      --compress CODEC   none, lz4 (default), zstd or zstd:LEVEL\n"
-    "      --scratch-dir DIR  where the job's socket and scratch go (default: /var/tmp)\n"
-    "      --scratch-reserve SIZE  what must stay free there (default: 256M)\n"
-    "      --json             one JSON document\n"
-    "  -q, -v, -h             quiet, verbose (each step), help: this text\n";
+static const char help[] = "Usage: nbdpull estimate -d DOMAIN [OPTIONS]\n"
+                           "\n"
+                           "Say what a backup would read and store now, disk by disk, and change nothing.\n"
+                           "The numbers are what libvirt knows at once: an increment's dirty bytes; for a\n"
+                           "full or a scan, about (~) what the images take on the host.\n"
+                           "\n"
+                           "  -d, --domain DOMAIN    name, UUID or id of the guest\n"
+                           "  -o, --output SET       the set it would go into; else only full and copy\n"
+                           "  -l, --level LEVEL      full, inc, diff, auto or copy (default: full, and\n"
+                           "                         inc as far as the set has a chain)\n"
+                           "      --exact            begin a short job without a checkpoint, tell data and\n"
+                           "                         zeroes apart, and compress a sample of some 64 MiB\n"
+                           "  -c, --connect URI      libvirt connection, as virsh -c\n"
+                           "  -i, --include DISK     only these disks (repeat, or separate by comma)\n"
+                           "  -x, --exclude DISK     all disks but these\n"
+                           "      --from POINT       diff: since this point, or full\n"
+                           "      --scan             as backup --scan\n"
+                           "      --compress CODEC   none, lz4 (default), zstd or zstd:LEVEL\n"
+                           "      --scratch-dir DIR  for socket and scratch (default: /var/tmp)\n"
+                           "      --scratch-reserve SIZE  what must stay free there (default: 256M)\n"
+                           "      --json             one JSON document\n"
+                           "  -q, -v, -h             quiet, verbose (each step), help: this text\n";
 
 struct arguments {
     struct np_backup_request request;

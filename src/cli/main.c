@@ -13,13 +13,13 @@
 
 static void print_help(void)
 {
-    printf("nbdpull %s: exact backups of KVM guests\n\nUsage: nbdpull COMMAND [OPTIONS]\n\nCommands:\n",
+    printf("nbdpull %s: exact backups of KVM guests\n\nUsage: nbdpull COMMAND [OPTIONS]\n       nbdpull "
+           "--help | --version\n\nCommands:\n",
            NBDPULL_VERSION);
     for (const struct np_command *const *command = np_command_all(); *command != NULL; command++)
         if ((*command)->summary != NULL)
             printf("  %-11s %s\n", (*command)->name, (*command)->summary);
-    printf("\nnbdpull COMMAND --help tells a command's options, nbdpull --version the version; the manual is "
-           "nbdpull(1).\n");
+    printf("\nnbdpull COMMAND --help tells a command's options; the manual is nbdpull(1).\n");
 }
 
 /*
