@@ -57,7 +57,8 @@ static int open_set(struct np_run *run, struct np_error *err)
     if (np_set_open(run->request->set, NP_SET_CREATE, run->request->command, &run->set, err) < 0)
         return -1;
     if (np_set_bind(run->set, np_domain_name(run->domain), &uuid, err) == 0 &&
-        np_recover(run->set, run->domain, err) == 0 && np_set_remove_debris(run->set, err) == 0)
+        np_recover(run->set, run->domain, &run->frozen_before, err) == 0 &&
+        np_set_remove_debris(run->set, err) == 0)
         return 0;
     np_set_abandon(run->set);
     return -1;
@@ -140,7 +141,7 @@ static void tidy(struct np_run *run)
         np_log_warning("%s", err.message);
     if (run->set != NULL)
         np_prune(run->set, run->domain, &run->all, run->request->keep_checkpoints);
-    if (run->set != NULL && removed && np_set_intent_clear(run->set, &err) < 0)
+    if (run->set != NULL && removed && !run->frozen_before && np_set_intent_clear(run->set, &err) < 0)
         np_log_warning("%s", err.message);
     np_run_dismiss_guardian(run);
 }

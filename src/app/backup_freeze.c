@@ -8,9 +8,27 @@
 
 #include "nbdpull/log.h"
 
+/*
+ * An earlier run has frozen the guest, and nobody could thaw it: once more, after begin. If that fails too,
+ * the intent stays, so that the next run tries.
+ */
+static int plan_thaw(struct np_run *run, struct np_error *err)
+{
+    run->intent.freeze = true;
+    if (run->request->quiesce != NP_QUIESCE_REQUIRE)
+        return 0;
+    return np_fail(
+        err, NP_FAILED,
+        "the file systems of domain %s may be frozen since an earlier run, and its agent does not thaw "
+        "them: they cannot be frozen as --quiesce require demands; nothing was begun",
+        np_domain_name(run->domain));
+}
+
 int np_run_plan_freeze(struct np_run *run, struct np_error *err)
 {
     bool configured = false;
+    if (run->frozen_before)
+        return plan_thaw(run, err);
     if (run->request->quiesce == NP_QUIESCE_NO)
         return 0;
     if (run->result->guest[0] != '\0' && run->request->quiesce == NP_QUIESCE_REQUIRE)
@@ -51,10 +69,25 @@ static int note_thawed(struct np_run *run, struct np_error *err)
     return run->set == NULL ? 0 : np_set_intent_write(run->set, &run->intent, err);
 }
 
+/* The agent's silence takes no backup from the guest. */
+static int thaw_before(struct np_run *run, struct np_error *err)
+{
+    struct np_error why = NP_ERROR_INIT;
+    bool thawed;
+    if (np_agent_thaw(run->domain, &thawed, &why) < 0) {
+        np_log_warning("%s", why.message);
+        return 0;
+    }
+    run->frozen_before = false;
+    return note_thawed(run, err);
+}
+
 static int thaw(struct np_run *run, struct np_error *err)
 {
     if (!run->intent.freeze)
         return 0;
+    if (run->frozen_before)
+        return thaw_before(run, err);
     if (run->frozen) {
         if (np_agent_thaw(run->domain, &run->result->quiesced, err) < 0)
             return -1;
@@ -68,7 +101,7 @@ static int thaw(struct np_run *run, struct np_error *err)
 static int freeze(struct np_run *run, struct np_error *err)
 {
     struct np_error why = NP_ERROR_INIT;
-    if (!run->intent.freeze)
+    if (!run->intent.freeze || run->frozen_before)
         return 0;
     /* Once more: begin would wait 30 s for another job's end, and the guest would be frozen all that time. */
     if (np_job_check_free(run->domain, err) < 0)

@@ -198,7 +198,8 @@ static int job_undo(struct np_run *run, bool *deferred, struct np_error *err)
     else if (run->begin_tried) /* it has undone itself, unless libvirt went away: then the intent must stay */
         ended = np_job_end_by_socket(run->domain, run->socket, err);
     np_run_resume_guest(run);
-    if (run->job != NULL && run->result->checkpoint[0] != '\0' && !np_run_may_stand(run))
+    /* A begin that failed has tried to undo itself: if its checkpoint stayed, the intent must stay too. */
+    if (run->begin_tried && run->result->checkpoint[0] != '\0' && !np_run_may_stand(run))
         dropped = drop_checkpoint(run, deferred, &why);
     np_job_free(NP_STEAL(run->job));
     if (ended < 0 && dropped < 0)

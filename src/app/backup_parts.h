@@ -94,7 +94,8 @@ struct np_run {
     struct np_intent intent;
     bool intent_written;
     struct np_guardian guardian;
-    bool unsure; /**< what became of job or checkpoint is not known: the guardian goes on */
+    bool frozen_before; /**< an earlier run's freeze is not undone yet */
+    bool unsure;        /**< what became of job or checkpoint is not known: the guardian goes on */
     bool begin_tried;
     bool guest_ran; /**< it was not paused when the job began */
     bool frozen;    /**< by us, perhaps: to be thawed */

@@ -43,7 +43,8 @@ static bool undo_job(struct np_run *run, bool *deferred)
 
     np_run_close_sources(run);
     warn("what was begun could not be taken back", run->reach->undo(run, deferred, &err), &err, &clean);
-    clean = clean && !run->frozen; /* to thaw it was tried, and said; the guardian tries again */
+    /* To thaw it was tried, and said; the guardian tries again. */
+    clean = clean && !run->frozen && !run->frozen_before;
     run->unsure = !clean;
     if (run->workdir_made && clean) /* a job that may run fills its scratch: that is to be seen */
         warn("socket and scratch could not be removed", np_workdir_remove(run->workdir, &err), &err, &clean);

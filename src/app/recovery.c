@@ -359,6 +359,8 @@ int np_put_right(const struct np_recovery *recovery, struct np_error *err)
         if (steps[i](&undoing, err) < 0)
             return np_error_context(err, "what the run of %s left cannot be put right",
                                     recovery->intent->started);
+    if (recovery->frozen != NULL)
+        *recovery->frozen = undoing.frozen;
     if (recovery->set != NULL && !undoing.frozen && np_set_intent_clear(recovery->set, err) < 0)
         return -1;
     tell(&undoing);
@@ -419,11 +421,12 @@ static int delete_deferred(struct np_set *set, struct np_domain *domain, struct 
     return np_set_deferred_write(set, &left, err);
 }
 
-int np_recover(struct np_set *set, struct np_domain *domain, struct np_error *err)
+int np_recover(struct np_set *set, struct np_domain *domain, bool *frozen, struct np_error *err)
 {
     NP_CLEANUP(np_intent_clear) struct np_intent intent = {0};
-    const struct np_recovery recovery = {.intent = &intent, .set = set, .domain = domain};
+    const struct np_recovery recovery = {.intent = &intent, .set = set, .domain = domain, .frozen = frozen};
     bool found = false;
+    *frozen = false;
     if (np_set_intent_read(set, &intent, &found, err) < 0) {
         if (cannot_read(err, "removed: a job that a killed run has left must be ended by hand (virsh "
                              "domjobabort), its checkpoint and streams go by themselves") < 0 ||

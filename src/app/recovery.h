@@ -14,6 +14,7 @@ struct np_recovery {
     struct np_set *set;             /**< open for writing; NULL: the run had none */
     struct np_domain *domain;       /**< NULL: libvirt has no domain of that UUID any more */
     bool commits;                   /**< its point may be committed: without the set nobody can tell */
+    bool *frozen;                   /**< out, or NULL: the guest could not be thawed */
     bool begun;                     /**< begin is known to have returned: nothing of it can be queued */
 };
 
@@ -25,7 +26,10 @@ struct np_recovery {
  */
 int np_put_right(const struct np_recovery *recovery, struct np_error *err);
 
-/** At the start of a run: put right what an earlier one left, and delete checkpoints that had to wait. */
-int np_recover(struct np_set *set, struct np_domain *domain, struct np_error *err);
+/**
+ * At the start of a run: put right what an earlier one left, and delete checkpoints that had to wait.
+ * @param frozen out; that run's freeze could not be undone: the intent stays, and this one has to try again
+ */
+int np_recover(struct np_set *set, struct np_domain *domain, bool *frozen, struct np_error *err);
 
 #endif

@@ -28,6 +28,7 @@ struct np_watch {
  */
 struct np_link {
     unsigned references;
+    struct np_link *moved; /* to where, when another connection has taken its place */
     virConnectPtr conn;
     bool can_break;
     int callbacks[5]; /* identifiers of the registrations, or -1 */
@@ -277,6 +278,8 @@ void np_link_end(struct np_link *link)
 void np_link_move(struct np_link *from, struct np_link *to)
 {
     pthread_mutex_lock(&lock);
+    from->moved = to;
+    from->references++; /* for good: another thread may be about to begin a watch on it */
     for (struct np_watch *watch; (watch = from->watches) != NULL;) {
         from->watches = watch->next;
         watch->next = to->watches;
@@ -295,9 +298,11 @@ int np_watch_begin(struct np_link *link, virDomainPtr domain, struct np_watch **
     struct np_watch *watch = calloc(1, sizeof(*watch));
     if (watch == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot watch the domain");
-    watch->link = link;
     virDomainGetUUID(domain, watch->uuid);
     pthread_mutex_lock(&lock);
+    while (link->moved != NULL)
+        link = link->moved;
+    watch->link = link;
     watch->next = link->watches;
     link->watches = watch;
     pthread_mutex_unlock(&lock);
