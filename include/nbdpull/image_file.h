@@ -21,7 +21,8 @@ struct np_image_file {
 
 /**
  * @param format of the image, never probed. NP_FAILED too when an image of the chain does not say what format
- *               the one below it has: QEMU would have to guess, and a guest could have made it guess wrong
+ *               the one below it has: QEMU would have to guess, and a guest could have made it guess wrong;
+ *               and when data lie where only the image says: not in a file or block device, or in a data file
  * @param image  out, owned: np_image_file_clear
  */
 int np_image_file_look(const char *path, const char *format, struct np_image_file *image,
@@ -31,8 +32,12 @@ void np_image_file_clear(struct np_image_file *image); /**< takes a zeroed struc
 /** Is the name among these? */
 bool np_image_file_has(const struct np_names *bitmaps, const char *name);
 
-/** Add a bitmap that records from now on; durable. It is finished even if we are killed. */
-int np_image_file_bitmap_add(const char *path, const char *name, struct np_error *err);
+/**
+ * Add a bitmap that records from now on; durable. It is finished even if we are killed.
+ * @param held a descriptor that stays open until it is finished, so that whoever sees its other end close
+ *             can take the bitmap back; or -1
+ */
+int np_image_file_bitmap_add(const char *path, const char *name, int held, struct np_error *err);
 
 /**
  * Remove a bitmap from the image itself, whatever state it is in; durable. Fine when there is none, or no

@@ -25,8 +25,9 @@ int np_subprocess_run(const char *const argv[], struct np_error *err);
 /**
  * As np_subprocess_run, but it finishes its work when we die: for what must not be cut short, and takes no
  * time.
+ * @param pass_fd a descriptor that the child inherits under the same number, or -1
  */
-int np_subprocess_run_whole(const char *const argv[], struct np_error *err);
+int np_subprocess_run_whole(const char *const argv[], int pass_fd, struct np_error *err);
 
 /**
  * Run to the end and take its standard output.

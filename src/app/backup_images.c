@@ -154,15 +154,18 @@ static int serve(struct np_run *run, struct np_run_images *images, struct np_err
 
 /* ---- the checkpoint ---- */
 
-/* An image that is in use has not been touched, nor those behind it: there is nothing to take back in them.
+/*
+ * An image that is in use has not been touched, nor those behind it: there is nothing to take back in them.
+ * The guardian must not look before a qemu-img that outlives us is done, so that it holds the channel too.
  */
 static int add_bitmaps(struct np_run *run, struct np_error *err)
 {
+    int channel = run->guardian.pid != 0 ? run->guardian.channel : -1;
     for (size_t i = 0; i < run->intent.image_count; i++) {
         const struct np_intent_image *image = &run->intent.images[i];
         if (np_cancel_check(run->request->cancel, err) < 0)
             return -1;
-        if (np_image_file_bitmap_add(image->path, run->intent.checkpoint, err) < 0) {
+        if (np_image_file_bitmap_add(image->path, run->intent.checkpoint, channel, err) < 0) {
             if (err->class == NP_BUSY)
                 run->intent.image_count = i;
             np_error_where(err, image->target, NP_NO_OFFSET);

@@ -198,10 +198,10 @@ int np_subprocess_run(const char *const argv[], struct np_error *err)
     return np_subprocess_wait(&child, err);
 }
 
-int np_subprocess_run_whole(const char *const argv[], struct np_error *err)
+int np_subprocess_run_whole(const char *const argv[], int pass_fd, struct np_error *err)
 {
     struct np_subprocess child;
-    if (start(&child, argv, true, -1, 0, NULL, err) < 0)
+    if (start(&child, argv, true, pass_fd, 0, NULL, err) < 0)
         return -1;
     return np_subprocess_wait(&child, err);
 }

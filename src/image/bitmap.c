@@ -29,9 +29,9 @@ int np_image_file_explain_lock(const char *path, struct np_error *err)
 }
 
 /* Not killed with us: an image that a tool had open for writing when it died has all its bitmaps broken. */
-static int run(const char *const argv[], const char *path, struct np_error *err)
+static int run(const char *const argv[], const char *path, int held, struct np_error *err)
 {
-    if (np_subprocess_run_whole(argv, err) < 0)
+    if (np_subprocess_run_whole(argv, held, err) < 0)
         return np_image_file_explain_lock(path, err);
     NP_AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -39,10 +39,31 @@ static int run(const char *const argv[], const char *path, struct np_error *err)
     return np_file_sync(fd, path, err);
 }
 
-int np_image_file_bitmap_add(const char *path, const char *name, struct np_error *err)
+/* qemu-img stores bitmaps when it closes the image: what fails then it prints, and succeeds. */
+static int check_stored(const char *path, const char *name, bool wanted, struct np_error *err)
+{
+    NP_CLEANUP(np_image_file_clear) struct np_image_file image = {0};
+    if (np_image_file_look(path, "qcow2", &image, err) < 0)
+        return -1;
+    bool usable = np_image_file_has(&image.usable, name), broken = np_image_file_has(&image.broken, name);
+    if (wanted ? usable : !usable && !broken)
+        return 0;
+    return np_fail(
+        err, NP_FAILED,
+        "%s: qemu-img could not store its bitmaps; is the file system full? The other bitmaps in it "
+        "may be lost",
+        path);
+}
+
+int np_image_file_bitmap_add(const char *path, const char *name, int held, struct np_error *err)
 {
     const char *argv[] = {"qemu-img", "bitmap", "--add", "-f", "qcow2", path, name, NULL};
-    return run(argv, path, err);
+    if (run(argv, path, held, err) < 0)
+        return -1;
+    if (check_stored(path, name, true, err) == 0)
+        return 0;
+    err->class = NP_FAILED; /* NP_BUSY would say that it was not touched */
+    return -1;
 }
 
 static int look_and_remove(const char *path, const char *name, bool *removed, struct np_error *err)
@@ -54,7 +75,7 @@ static int look_and_remove(const char *path, const char *name, bool *removed, st
         return -1;
     if (!np_image_file_has(&image.usable, name) && !np_image_file_has(&image.broken, name))
         return 0;
-    if (run(argv, path, err) < 0)
+    if (run(argv, path, -1, err) < 0 || check_stored(path, name, false, err) < 0)
         return -1;
     *removed = true;
     return 0;

@@ -3,9 +3,11 @@
 #include "lock.h"
 
 #include "nbdpull/cleanup.h"
+#include "nbdpull/file.h"
 #include "nbdpull/subprocess.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
@@ -81,63 +83,114 @@ static int add_bitmaps(struct json_object *layer, bool top, struct np_image_file
 
 /* ---- the chain ---- */
 
-static int add_backing(struct json_object *layer, struct np_image_file *image, struct np_error *err)
+/*
+ * Followed by hand: qemu-img would open whatever an image names, as root perhaps, where QEMU runs as a user
+ * that may not, and libvirt knows what that is.
+ */
+struct layer {
+    char *path, *format; /* owned */
+};
+
+static void clear_layer(struct layer *layer)
 {
-    const char *path = text_of(layer, "full-backing-filename"), *of = text_of(layer, "filename");
-    const char *format = text_of(layer, "backing-filename-format");
-    if (path == NULL)
+    free(layer->path);
+    free(layer->format);
+    *layer = (struct layer){0};
+}
+
+static int set_layer(struct layer *layer, const char *path, const char *format, struct np_error *err)
+{
+    struct layer made = {strdup(path), strdup(format)};
+    clear_layer(layer);
+    *layer = made;
+    return made.path != NULL && made.format != NULL ? 0 : np_fail_errno(err, NP_FAILED, ENOMEM, "%s", path);
+}
+
+/* The bit in the header of a qcow2 whose data lie in another file. */
+static bool has_data_file(const char *path)
+{
+    uint8_t header[80]; /* "QFI\xfb", then the version at 4 and the incompatible features at 72, big-endian */
+    struct np_error ignored = NP_ERROR_INIT;
+    NP_AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return fd >= 0 && np_file_read_at(fd, path, header, sizeof(header), 0, &ignored) == 0 &&
+           memcmp(header, "QFI\xfb", 4) == 0 && header[7] >= 3 && (header[79] & 4) != 0;
+}
+
+static int check_holds_data(const struct layer *layer, struct np_error *err)
+{
+    if (layer->path[0] != '/')
+        return np_fail(err, NP_FAILED, "%s: not an absolute path", layer->path);
+    if (strcmp(layer->format, "vmdk") != 0 &&
+        !(strcmp(layer->format, "qcow2") == 0 && has_data_file(layer->path)))
         return 0;
+    return np_fail(
+        err, NP_FAILED,
+        "%s: its data may lie in other files, which only the image names; that is read while the "
+        "guest runs only, by QEMU's user: start the guest, or at least its QEMU (virsh start --paused)",
+        layer->path);
+}
+
+/* @param layer becomes the one below; without a path when there is none */
+static int go_below(struct json_object *said, struct layer *layer, struct np_image_file *image,
+                    struct np_error *err)
+{
+    const char *path = text_of(said, "full-backing-filename");
+    const char *format = text_of(said, "backing-filename-format");
+    if (path == NULL) {
+        clear_layer(layer);
+        return 0;
+    }
     if (format == NULL)
         return np_fail(err, NP_FAILED,
                        "%s: does not say which format its backing image %s has, and it is not guessed: "
                        "`qemu-img rebase -u -b %s -F FORMAT` notes it",
-                       of != NULL ? of : "the image", path, path);
+                       layer->path, path, path);
+    if (path[0] != '/')
+        return np_fail(
+            err, NP_FAILED,
+            "%s: its backing image %s is neither a file nor a block device; start the guest to back "
+            "it up",
+            layer->path, path);
     char *longer;
     if (asprintf(&longer, "%s%s %s\n", image->backing, format, path) < 0)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", path);
     free(image->backing);
     image->backing = longer;
-    return 0;
+    return set_layer(layer, path, format, err);
 }
 
-static int add_layer(struct json_object *layer, bool top, struct np_image_file *image, struct np_error *err)
+static int read_layer(struct layer *layer, bool top, struct np_image_file *image, struct np_error *err)
 {
-    struct json_object *size = member(layer, "actual-size", json_type_int);
+    const char *argv[] = {"qemu-img", "info", "--output=json", "-f", layer->format, layer->path, NULL};
+    NP_AUTO_FREE char *text = NULL;
+    if (check_holds_data(layer, err) < 0)
+        return -1;
+    if (np_subprocess_output(argv, TEXT_MAX, &text, err) < 0)
+        return np_image_file_explain_lock(layer->path, err);
+    NP_CLEANUP(put) struct json_object *said = json_tokener_parse(text);
+    if (!json_object_is_type(said, json_type_object))
+        return np_fail(err, NP_FAILED, "%s: what qemu-img tells of it is not understood", layer->path);
+    struct json_object *size = member(said, "actual-size", json_type_int);
     int64_t bytes = size == NULL ? 0 : json_object_get_int64(size);
     if (bytes > 0 && __builtin_add_overflow(image->on_host, (uint64_t)bytes, &image->on_host))
         image->on_host = UINT64_MAX;
-    return add_bitmaps(layer, top, image, err) < 0 ? -1 : add_backing(layer, image, err);
-}
-
-static int read_layers(struct json_object *layers, const char *path, struct np_image_file *image,
-                       struct np_error *err)
-{
-    size_t count = json_object_is_type(layers, json_type_array) ? json_object_array_length(layers) : 0;
-    if (count == 0 || count > CHAIN_MAX)
-        return np_fail(err, NP_FAILED, "%s: qemu-img told of %zu images instead of 1 to %d", path, count,
-                       CHAIN_MAX);
-    image->backing = strdup("");
-    if (image->backing == NULL)
-        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", path);
-    for (size_t i = 0; i < count; i++)
-        if (add_layer(json_object_array_get_idx(layers, i), i == 0, image, err) < 0)
-            return -1;
-    return 0;
+    return add_bitmaps(said, top, image, err) < 0 ? -1 : go_below(said, layer, image, err);
 }
 
 int np_image_file_look(const char *path, const char *format, struct np_image_file *out, struct np_error *err)
 {
-    const char *argv[] = {"qemu-img", "info", "--output=json", "--backing-chain", "-f", format, path, NULL};
-    NP_AUTO_FREE char *text = NULL;
-    if (path[0] != '/')
-        return np_fail(err, NP_FAILED, "%s: not an absolute path", path);
-    if (np_subprocess_output(argv, TEXT_MAX, &text, err) < 0)
-        return np_image_file_explain_lock(path, err);
-
-    NP_CLEANUP(put) struct json_object *layers = json_tokener_parse(text);
-    NP_CLEANUP(np_image_file_clear) struct np_image_file image = {0};
-    if (read_layers(layers, path, &image, err) < 0)
+    NP_CLEANUP(clear_layer) struct layer layer = {0};
+    NP_CLEANUP(np_image_file_clear) struct np_image_file image = {.backing = strdup("")};
+    if (image.backing == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", path);
+    if (set_layer(&layer, path, format, err) < 0)
         return -1;
+    for (size_t i = 0; layer.path != NULL; i++) {
+        if (i == CHAIN_MAX)
+            return np_fail(err, NP_FAILED, "%s: its backing chain has more than %d images", path, CHAIN_MAX);
+        if (read_layer(&layer, i == 0, &image, err) < 0)
+            return -1;
+    }
     *out = image;
     image = (struct np_image_file){0};
     return 0;
