@@ -294,6 +294,48 @@ struct np_dump_result {
 int np_app_dump(const struct np_dump_request *request, struct np_dump_result *result, struct np_error *err);
 void np_dump_result_clear(struct np_dump_result *result); /**< takes a zeroed struct */
 
+/* ---- repair ---- */
+
+struct np_repair_request {
+    const char *input;        /**< set directory */
+    struct np_targets points; /**< ids of points that were committed, says who asks */
+    bool dry_run;             /**< only say what would be done */
+    const char *command;      /**< for who meets our lock */
+    struct np_cancel *cancel;
+};
+
+enum np_repair_action {
+    NP_REPAIR_REBUILD, /**< file is written, from what the streams say */
+    NP_REPAIR_ASIDE,   /**< file is moved to aside/ */
+    NP_REPAIR_UNSURE,  /**< a run may have left it that did not come to its end; nothing is done */
+    NP_REPAIR_LEFT,    /**< damage that cannot be repaired; nothing is done */
+};
+
+struct np_repair_step {
+    enum np_repair_action action;
+    char id[NP_POINT_ID_MAX]; /**< "" none */
+    char file[128];           /**< relative to the set */
+    char to[128];             /**< ASIDE, once it is done: where it is now */
+    char *message;            /**< owned; why, one line */
+    struct np_point point;    /**< owned; REBUILD: of the record; without disks for set.json */
+};
+
+struct np_repair_result {
+    struct np_repair_step *steps; /**< owned; in the order in which they are done */
+    size_t step_count;
+    size_t done; /**< steps */
+    size_t left; /**< those with NP_REPAIR_LEFT */
+};
+
+/**
+ * Rebuild what a set has lost and its streams still say: point records and set.json. Nothing is ever deleted;
+ * what is in the way, or of no use, goes to aside/.
+ * @return 0; -1: NP_DAMAGED, after all steps, when something cannot be repaired
+ */
+int np_app_repair(const struct np_repair_request *request, struct np_repair_result *result,
+                  struct np_error *err);
+void np_repair_result_clear(struct np_repair_result *result); /**< takes a zeroed struct */
+
 /* ---- guardian ---- */
 
 /**

@@ -37,13 +37,16 @@ int np_origin_point_of_meta(const struct np_meta *meta, const char *file, struct
         *to = (struct np_point_disk){.stored = true,
                                      .stream_uuid = meta->stream,
                                      .state = from->state,
-                                     .virtual_size = from->geometry.size};
+                                     .virtual_size = from->geometry.size,
+                                     .image_dev = from->image_dev,
+                                     .image_ino = from->image_ino};
         snprintf(to->target, sizeof(to->target), "%s", from->target);
         snprintf(to->level, sizeof(to->level), "%s", from->level);
         snprintf(to->how, sizeof(to->how), "%s", from->how);
         snprintf(to->why, sizeof(to->why), "%s", from->why);
         snprintf(to->parent, sizeof(to->parent), "%s", from->base_point);
         snprintf(to->checkpoint, sizeof(to->checkpoint), "%s", from->checkpoint);
+        snprintf(to->image, sizeof(to->image), "%s", from->image);
         snprintf(to->file, sizeof(to->file), "%s", file);
     }
     return 0;
@@ -207,7 +210,7 @@ static int check_point(const struct np_stream *stream, const struct np_point *po
         np_fail(
             err, NP_DAMAGED,
             "%s: point %s holds disk %s, which the point's record lacks or has in another state: the record "
-            "is damaged; use another copy of it",
+            "is damaged; \"nbdpull repair\" rebuilds it from its streams",
             np_stream_name(stream), point->id, listed->target);
         return np_error_where(err, listed->target, NP_NO_OFFSET);
     }

@@ -28,7 +28,7 @@ struct np_command {
 };
 
 extern const struct np_command np_cmd_backup, np_cmd_restore, np_cmd_dump, np_cmd_verify, np_cmd_estimate,
-    np_cmd_checkpoints, np_cmd_guardian;
+    np_cmd_checkpoints, np_cmd_repair, np_cmd_guardian;
 
 /** By exact name, or NULL. */
 const struct np_command *np_command_find(const char *name);

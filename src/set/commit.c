@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 /* The highest number that occurs in an area, or high if that is higher. */
-static int raise_to_area(struct np_set *set, const char *area, uint64_t *high, struct np_error *err)
+int np_point_raise_to_area(struct np_set *set, const char *area, uint64_t *high, struct np_error *err)
 {
     NP_CLEANUP(np_names_clear) struct np_names names = {0};
     if (set->store->ops->list(set->store, area, &names, err) < 0)
@@ -29,7 +29,7 @@ int np_set_next_id(struct np_set *set, char id[NP_POINT_ID_MAX], struct np_error
     uint64_t next = np_max_u64(np_max_u64(set->json.next, set->json.committed + 1), 1);
     uint64_t high = next - 1;
     for (size_t i = 0; np_store_areas[i] != NULL; i++) {
-        if (raise_to_area(set, np_store_areas[i], &high, err) < 0)
+        if (np_point_raise_to_area(set, np_store_areas[i], &high, err) < 0)
             return -1;
     }
     if (high >= NP_POINT_NUMBER_MAX)

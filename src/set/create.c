@@ -65,10 +65,11 @@ static int check_area_empty(int dir, const char *path, const char *name, struct 
         return -1;
     for (size_t i = 0; i < names.count; i++) {
         if (!np_names_is_temporary(names.list[i]))
-            return np_fail(
-                err, NP_DAMAGED,
-                "%s: %s/%s is there but set.json is missing; put it back, or take another directory", path,
-                name, names.list[i]);
+            return np_fail(err, NP_DAMAGED,
+                           "%s: %s/%s is there but set.json is missing; put it back, let \"nbdpull repair\" "
+                           "rebuild it, or "
+                           "take another directory",
+                           path, name, names.list[i]);
     }
     return 0;
 }

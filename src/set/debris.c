@@ -17,7 +17,7 @@
 static const char *const areas[] = {"streams", "config"};
 
 /* Only names that we give: ID.TARGET.nbp and config/ID. Whatever else lies there is not ours to judge. */
-static bool is_ours(const char *area, const char *name, char id[NP_POINT_ID_MAX], uint64_t *number)
+bool np_point_is_file(const char *area, const char *name, char id[NP_POINT_ID_MAX], uint64_t *number)
 {
     if (!np_point_id_of_file(name, id, number))
         return false;
@@ -54,7 +54,7 @@ static int remove_of_point(struct np_set *set, const char *area, const char *id,
     for (size_t i = 0; i < names.count; i++) {
         char owner[NP_POINT_ID_MAX];
         uint64_t number;
-        if (is_ours(area, names.list[i], owner, &number) && strcmp(owner, id) == 0 &&
+        if (np_point_is_file(area, names.list[i], owner, &number) && strcmp(owner, id) == 0 &&
             remove_one(set, area, names.list[i], err) < 0)
             return -1;
     }
@@ -71,7 +71,7 @@ int np_set_has_point_files(struct np_set *set, const char *point_id, bool *has, 
         for (size_t j = 0; j < names.count; j++) {
             char owner[NP_POINT_ID_MAX];
             uint64_t number;
-            *has |= is_ours(areas[i], names.list[j], owner, &number) && strcmp(owner, point_id) == 0;
+            *has |= np_point_is_file(areas[i], names.list[j], owner, &number) && strcmp(owner, point_id) == 0;
         }
     }
     return 0;
@@ -125,7 +125,7 @@ static int remove_from_area(struct np_set *set, const char *area, uint64_t newes
         char id[NP_POINT_ID_MAX];
         uint64_t number;
         bool has_record = false;
-        if (!is_ours(area, name, id, &number))
+        if (!np_point_is_file(area, name, id, &number))
             continue;
         if (number > newest) {
             if (remove_one(set, area, name, err) < 0)
@@ -135,9 +135,11 @@ static int remove_from_area(struct np_set *set, const char *area, uint64_t newes
         }
         if (np_point_has_record(set, id, &has_record, err) < 0)
             return -1;
-        if (!has_record)
-            np_log_warning("%s/%s/%s: the record of point %s is lost; kept, \"nbdpull repair\" rebuilds it",
-                           set->path, area, name, id);
+        if (!has_record && strcmp(area, "streams") == 0)
+            np_log_warning(
+                "%s/%s/%s: the record of point %s is lost; kept, \"nbdpull repair\" rebuilds it if "
+                "all streams of the point are there",
+                set->path, area, name, id);
     }
     return 0;
 }

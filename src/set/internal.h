@@ -31,6 +31,8 @@ struct np_set {
     struct np_set_json json;
     bool moved;
     bool made, made_directory; /* by this np_set_open */
+    bool lost;                 /* NP_SET_REPAIR: there is no set.json that could be read */
+    struct np_error damaged;   /* why, or NP_OK: it is missing */
 };
 
 /* ---- set_json.c ---- */
@@ -70,7 +72,15 @@ bool np_point_id_of_file(const char *name, char id[NP_POINT_ID_MAX], uint64_t *n
 /** "points/0007.json". */
 void np_point_key(const char *id, char key[NP_SET_KEY_MAX]);
 
+/* ---- debris.c ---- */
+
+/** A name that we give in streams/ (ID.TARGET.nbp) or config/ (ID). @param id, number out */
+bool np_point_is_file(const char *area, const char *name, char id[NP_POINT_ID_MAX], uint64_t *number);
+
 /* ---- commit.c ---- */
+
+/** The highest number that occurs in an area, or *high if that is higher. */
+int np_point_raise_to_area(struct np_set *set, const char *area, uint64_t *high, struct np_error *err);
 
 int np_point_has_record(struct np_set *set, const char *id, bool *has, struct np_error *err);
 

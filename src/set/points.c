@@ -70,7 +70,8 @@ static int refuse_duplicates(const struct np_set *set, const struct np_points *p
             return np_fail(
                 err, NP_DAMAGED,
                 "%s: %s and %s have the same stream UUID: one of them, with its record in points/, is a "
-                "copy of the other; take it out of the set, and all other points are as good as before",
+                "copy of the other; \"nbdpull repair\" sets it aside, and all other points are as good as "
+                "before",
                 set->path, disks[i - 1]->file, disks[i]->file);
     return 0;
 }
@@ -81,7 +82,9 @@ static int name_unaffected(const char *id, struct np_error *err)
     size_t length = strlen(err->message);
     if (err->class == NP_DAMAGED)
         snprintf(err->message + length, sizeof(err->message) - length,
-                 "; the points before %s do not need it: they are good once it is moved out of points/", id);
+                 "; the points before %s do not need it: they are good once \"nbdpull repair\" has rebuilt "
+                 "it or moved it away",
+                 id);
     return -1;
 }
 

@@ -42,6 +42,8 @@ static int open_directory(struct np_set *set, enum np_set_mode mode, struct np_e
         return 0;
     if (errno != ENOENT)
         return np_fail_errno(err, NP_FAILED, errno, "%s/set.json: cannot open", set->path);
+    if (mode == NP_SET_REPAIR && faccessat(set->dir, "streams", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return 0;
     if (mode != NP_SET_CREATE)
         return np_fail(err, NP_FAILED, "%s: not a backup set: it has no set.json", set->path);
     return np_create_check_empty(set->dir, set->path, err);
@@ -50,10 +52,20 @@ static int open_directory(struct np_set *set, enum np_set_mode mode, struct np_e
 static int load(struct np_set *set, enum np_set_mode mode, struct np_error *err)
 {
     bool found;
-    if (np_set_json_read(set->store, set->path, &set->json, &found, err) < 0)
-        return -1;
+    if (np_set_json_read(set->store, set->path, &set->json, &found, err) < 0) {
+        if (mode != NP_SET_REPAIR || err->class != NP_DAMAGED)
+            return -1;
+        set->damaged = *err;
+        *err = (struct np_error)NP_ERROR_INIT;
+        found = false;
+    }
     if (found)
         return 0;
+    if (mode == NP_SET_REPAIR) {
+        set->json = (struct np_set_json){.next = 1};
+        set->lost = true;
+        return 0;
+    }
     if (mode != NP_SET_CREATE)
         return np_fail(err, NP_FAILED, "%s: not a backup set: it has no set.json", set->path);
     return np_create_json(set->store, set->dir, set->path, &set->json, err);
@@ -93,7 +105,9 @@ static int open_store(struct np_set *set, enum np_set_mode mode, struct np_error
         return -1;
     if (mode == NP_SET_CREATE && np_create_areas(set->dir, set->path, err) < 0)
         return -1;
-    return load(set, mode, err) < 0 ? -1 : settle(set, err);
+    if (load(set, mode, err) < 0)
+        return -1;
+    return mode == NP_SET_REPAIR ? 0 : settle(set, err); /* the next backup notes the place */
 }
 
 int np_set_open(const char *path, enum np_set_mode mode, const char *command, struct np_set **out,

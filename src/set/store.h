@@ -18,6 +18,8 @@
 /** The first parts of keys below which objects are sought: "points", "streams", "config". NULL at the end. */
 extern const char *const np_store_areas[];
 
+#define NP_STORE_ASIDE_MAX 128 /**< a key below aside/, with NUL */
+
 /** An object being written; it exists from its creation on, and counts for nothing before it is mentioned. */
 struct np_store_writer {
     /** Append all pieces. NP_FAILED with path and cause. @param pieces changed */
@@ -65,6 +67,13 @@ struct np_store_ops {
 
     /** Remove an object, or a prefix with all below it, durably. What is not there is fine. */
     int (*remove)(struct np_store *store, const char *key, struct np_error *err);
+
+    /**
+     * Move an object out of the way, durably and whole: to aside/NAME, or aside/NAME.2 and so on where that
+     * is taken. @param to out, its new key
+     */
+    int (*set_aside)(struct np_store *store, const char *key, char to[NP_STORE_ASIDE_MAX],
+                     struct np_error *err);
 
     /** Remove what interrupted puts left behind, and say so in the log. */
     int (*sweep)(struct np_store *store, struct np_error *err);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -308,6 +309,50 @@ static int remove_key(struct np_store *store, const char *key, struct np_error *
     return np_file_sync(place.dir, place.path, err);
 }
 
+/* ---- out of the way ---- */
+
+#define ASIDE_TRIES 10000
+
+/* A link and not a rename, which would replace what is there. @param name out, that it has got */
+static int link_free_name(const struct place *place, int aside, char *name, size_t room, struct np_error *err)
+{
+    for (int i = 1; i <= ASIDE_TRIES; i++) {
+        if (i == 1)
+            snprintf(name, room, "%s", place->name);
+        else
+            snprintf(name, room, "%.80s.%d", place->name, i);
+        if (linkat(place->dir, place->name, aside, name, 0) == 0)
+            return 0;
+        if (errno != EEXIST)
+            break;
+    }
+    return np_fail_errno(err, NP_FAILED, errno, "%s: cannot be set aside", place->path);
+}
+
+static int set_aside(struct np_store *store, const char *key, char to[NP_STORE_ASIDE_MAX],
+                     struct np_error *err)
+{
+    NP_PLACE;
+    struct store_dir *self = self_of(store);
+    NP_AUTO_FREE char *path = np_path_join(self->path, "aside");
+    NP_AUTO_FD int aside = -1;
+    char name[PART_SIZE_MAX + 1];
+    if (path == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot be set aside", key);
+    if (check_writable(self, err) < 0)
+        return -1;
+    int found = locate(self, key, false, &place, err);
+    if (found == 0)
+        return np_fail(err, NP_FAILED, "%s/%s: it is gone", self->path, key);
+    if (found < 0 || open_part(self->top, path, "aside", true, &aside, err) < 0 ||
+        link_free_name(&place, aside, name, sizeof(name), err) < 0 || np_file_sync(aside, path, err) < 0)
+        return -1;
+    if (unlinkat(place.dir, place.name, 0) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot remove its old name", place.path);
+    snprintf(to, NP_STORE_ASIDE_MAX, "aside/%s", name);
+    return np_file_sync(place.dir, place.path, err);
+}
+
 /* ---- what interrupted puts left ---- */
 
 static int sweep_below(int dir, const char *path, const char *name, int depth, struct np_error *err);
@@ -369,6 +414,7 @@ static const struct np_store_ops ops = {
     .open = open_object,
     .list = list,
     .remove = remove_key,
+    .set_aside = set_aside,
     .sweep = sweep,
     .close = close_store,
 };

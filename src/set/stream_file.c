@@ -3,6 +3,7 @@
 
 #include "nbdpull/cleanup.h"
 #include "nbdpull/file.h"
+#include "nbdpull/set_repair.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -123,6 +124,25 @@ void np_stream_file_close(struct np_stream_file *file)
 struct np_stream_input {
     struct np_store_reader *reader;
 };
+
+int np_set_file_open(struct np_set *set, const char *name, struct np_stream_input **file,
+                     struct np_input_at *input, struct np_error *err)
+{
+    struct np_stream_input *opened = malloc(sizeof(*opened));
+    if (opened == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s/%s: cannot open", set->path, name);
+    *opened = (struct np_stream_input){0};
+    int done = set->store->ops->open(set->store, name, &opened->reader, err);
+    if (done == 0 && opened->reader == NULL)
+        done = np_fail(err, NP_DAMAGED, "%s/%s: the stream is missing", set->path, name);
+    if (done < 0) {
+        free(opened);
+        return -1;
+    }
+    *input = opened->reader->input;
+    *file = opened;
+    return 0;
+}
 
 static int check_size(const struct np_set *set, const struct np_point_disk *disk,
                       const struct np_store_reader *reader, struct np_error *err)
