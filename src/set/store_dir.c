@@ -97,9 +97,9 @@ static int open_part(int dir, const char *path, const char *name, bool make, int
     return 1;
 }
 
-/* Find the place of a key. @return 1; 0 when a directory on the way is missing (never with make); -1 */
-static int locate(const struct store_dir *self, const char *key, bool make, struct place *place,
-                  struct np_error *err)
+/* Find the place of a key, whatever stands there. @return as locate */
+static int locate_any(const struct store_dir *self, const char *key, bool make, struct place *place,
+                      struct np_error *err)
 {
     if (check_key(self, key, err) < 0)
         return -1;
@@ -119,6 +119,16 @@ static int locate(const struct store_dir *self, const char *key, bool make, stru
         place->dir = below;
     }
     place->name = key;
+    return 1;
+}
+
+/* Find the place of a key. @return 1; 0 when a directory on the way is missing (never with make); -1 */
+static int locate(const struct store_dir *self, const char *key, bool make, struct place *place,
+                  struct np_error *err)
+{
+    int found = locate_any(self, key, make, place, err);
+    if (found <= 0)
+        return found;
     return refuse_link(place->dir, place->name, place->path, err) < 0 ? -1 : 1;
 }
 
@@ -313,15 +323,31 @@ static int remove_key(struct np_store *store, const char *key, struct np_error *
 
 #define ASIDE_TRIES 10000
 
-/* A link and not a rename, which would replace what is there. @param name out, that it has got */
-static int link_free_name(const struct place *place, int aside, char *name, size_t room, struct np_error *err)
+/*
+ * Never over what is there. Some file systems (NFS) have no such rename: files get a second name there, and
+ * lose the first.
+ */
+static int move_to(const struct place *place, int aside, const char *name)
+{
+    if (renameat2(place->dir, place->name, aside, name, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return -1;
+    if (linkat(place->dir, place->name, aside, name, 0) < 0)
+        return -1;
+    return unlinkat(place->dir, place->name, 0);
+}
+
+/* @param name out, that it has got */
+static int move_to_free_name(const struct place *place, int aside, char *name, size_t room,
+                             struct np_error *err)
 {
     for (int i = 1; i <= ASIDE_TRIES; i++) {
         if (i == 1)
             snprintf(name, room, "%s", place->name);
         else
             snprintf(name, room, "%.80s.%d", place->name, i);
-        if (linkat(place->dir, place->name, aside, name, 0) == 0)
+        if (move_to(place, aside, name) == 0)
             return 0;
         if (errno != EEXIST)
             break;
@@ -341,14 +367,12 @@ static int set_aside(struct np_store *store, const char *key, char to[NP_STORE_A
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot be set aside", key);
     if (check_writable(self, err) < 0)
         return -1;
-    int found = locate(self, key, false, &place, err);
+    int found = locate_any(self, key, false, &place, err); /* a link too may have to go */
     if (found == 0)
         return np_fail(err, NP_FAILED, "%s/%s: it is gone", self->path, key);
     if (found < 0 || open_part(self->top, path, "aside", true, &aside, err) < 0 ||
-        link_free_name(&place, aside, name, sizeof(name), err) < 0 || np_file_sync(aside, path, err) < 0)
+        move_to_free_name(&place, aside, name, sizeof(name), err) < 0 || np_file_sync(aside, path, err) < 0)
         return -1;
-    if (unlinkat(place.dir, place.name, 0) < 0)
-        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot remove its old name", place.path);
     snprintf(to, NP_STORE_ASIDE_MAX, "aside/%s", name);
     return np_file_sync(place.dir, place.path, err);
 }

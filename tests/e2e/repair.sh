@@ -128,6 +128,15 @@ np 0 repair -i "$set"
 [ -e "$set/aside/0002.vdc.nbp.2" ] || lab_fail "a name in aside/ was taken twice"
 same_records "foreign streams"
 
+# ---- links, pipes and directories where files belong ----
+fresh
+mkfifo "$set/streams/0001.vdc.nbp" && mkdir "$set/streams/0001.vdd.nbp" && rm "$set/points/0002.json"
+ln -s /etc/passwd "$set/streams/0001.vde.nbp" && ln -s 0001.json "$set/points/0002.json"
+np 0 repair -i "$set"
+[ -p "$set/aside/0001.vdc.nbp" ] && [ -d "$set/aside/0001.vdd.nbp" ] && [ -L "$set/aside/0001.vde.nbp" ] &&
+    [ -L "$set/aside/0002.json" ] || lab_fail "what is no file is not set aside: $(cat "$NP_OUT")"
+same_records "links"
+
 # ---- a copied point ----
 fresh
 cp "$set/streams/0003.vda.nbp" "$set/streams/0009.vda.nbp"
