@@ -267,16 +267,25 @@ lab_virsh()
     fi
 }
 
+# lab_script COMMAND...: what lab_virsh was given, as one string of virsh's.
+lab_script()
+{
+    [ $# -ne 1 ] || { echo "$1" && return; }
+    printf "'%s' " "$@"
+}
+
 # libvirt 9.0's embedded driver crashes at exit about once in a hundred times, after its work is done, and what
-# virsh has printed may be lost with it. So what only asks is asked again; what changes something is done.
+# virsh has printed may be lost with it. So what only asks is asked again; what changes something is done. And it
+# may end a domain when it is closed while it still connects to it: to ask for statistics waits for that.
 lab_virsh_embed()
 {
-    local status said
+    local status said script mark=@@@
     said=$(mktemp "$LAB_DIR/tmp/lab.XXXXXX")
+    script="domstats --balloon; echo $mark; $(lab_script "$@")"
     for _ in 1 2 3 4 5; do
         status=0
         # The shell's own word about a crash goes to the group's standard error.
-        { virsh -q -c "$LAB_URI" "$@" >"$said" 2>"$said.err" || status=$?; } 2>/dev/null
+        { virsh -q -c "$LAB_URI" "$script" >"$said" 2>"$said.err" || status=$?; } 2>/dev/null
         case "$status $*" in
         13[49]\ *define* | 13[49]\ *start* | 13[49]\ *destroy* | 13[49]\ *-begin* | 13[49]\ *-create* | 13[49]\ *abort*)
             status=0 && break
@@ -285,7 +294,7 @@ lab_virsh_embed()
         *) cat "$said.err" >&2 && break ;;
         esac
     done
-    cat "$said"
+    sed "1,/$mark/{/$mark./!d;s/^.*$mark//}" "$said"
     rm -f "$said" "$said.err"
     return $status
 }
