@@ -4,6 +4,7 @@
 #include "nbdpull/image_file.h"
 #include "nbdpull/log.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -36,8 +37,10 @@ static int check_reachable(const struct np_domain_disk *disk, const char *name, 
         return np_fail(err, NP_FAILED,
                        "disk %s: %s: deleting checkpoint %s is deferred until the domain runs", disk->target,
                        disk->why_running, name);
-    if (access(disk->source, F_OK) < 0)
-        return 0;
+    if (access(disk->source, F_OK) <
+        0) /* its file system may come back, with a bitmap that records for ever */
+        return np_fail_errno(err, NP_FAILED, errno, "disk %s: %s: deleting checkpoint %s is deferred",
+                             disk->target, disk->source, name);
     if (np_image_file_look(disk->source, disk->format, &image, err) < 0)
         return np_error_context(err, "checkpoint %s cannot be deleted", name);
     if (np_image_file_has(&image.below, name))

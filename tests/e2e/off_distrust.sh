@@ -1,7 +1,7 @@
 #!/bin/bash
 # Images of a guest that is off are not trusted, nor are QEMU's tools: an image that points to other files is not
-# followed there, bitmaps that a full file system has lost are not taken for stored, and a qemu-img that outlives a killed
-# nbdpull leaves no bitmap behind its guardian.
+# followed there, bitmaps that a full file system has lost are not taken for stored, those of an image that is away are
+# not forgotten, and a qemu-img that outlives a killed nbdpull leaves no bitmap behind its guardian.
 # labs: system
 . "$(dirname "$0")/lab.sh"
 lab_need_root "a small file system"
@@ -49,6 +49,17 @@ rm "$LAB_DIR/small/fill"
 [ "$(bitmaps "$vdb")" = "$before" ] || lab_fail "bitmaps of vdb: $(bitmaps "$vdb")"
 np_backup "$LAB_NAME" -l inc -o "$set" --json
 [ "$(jq -r '[.disks[].how] | join(" ")' "$NP_OUT")" = "bitmap scan" ] || lab_fail "$(cat "$NP_OUT")"
+before=$(bitmaps "$vda")
+
+# A checkpoint stays known while an image that has its bitmap is away.
+np_backup "$LAB_NAME" -l full -o "$set" --keep-checkpoints 9
+np_backup "$LAB_NAME" -l full -o "$set" --keep-checkpoints 9
+mv "$vdb" "$vdb.away"
+np_backup "$LAB_NAME" -l full -o "$set" -x vdb
+np_said 'vdb.*deferred: No such file'
+mv "$vdb.away" "$vdb"
+np_backup "$LAB_NAME" -l full -o "$set"
+[ "$(bitmaps "$vdb" | jq length)" -eq 1 ] || lab_fail "bitmaps of vdb: $(bitmaps "$vdb")"
 before=$(bitmaps "$vda")
 
 # One that begins its work a second after its nbdpull is dead.
