@@ -16,6 +16,7 @@
 #include <time.h>
 
 #define FREEZE_SECONDS 30    /* a guest writes its dirty pages first */
+#define UNSENT_SECONDS 15    /* between 5 and 30: libvirt goes by a clock that may be set */
 #define THAW_CALL_SECONDS 10 /* thawing has nothing to wait for */
 #define THAW_SECONDS 30      /* for all attempts: an agent that is still freezing answers when it is done */
 
@@ -73,7 +74,7 @@ static bool may_have_frozen(int code, const char *text, double seconds)
 {
     switch (code) {
     case VIR_ERR_AGENT_UNRESPONSIVE:
-        return seconds >= FREEZE_SECONDS || strstr(text, "disappeared") != NULL;
+        return seconds >= UNSENT_SECONDS || strstr(text, "disappeared") != NULL;
     case VIR_ERR_INTERNAL_ERROR:
         return strstr(text, "guest-fsfreeze-freeze") == NULL;
     case VIR_ERR_OPERATION_TIMEOUT: /* of the lock of the domain's agent */
