@@ -87,7 +87,7 @@ static void compare_with_disks(struct np_run *run, uint64_t room)
 int np_run_check_scratch(struct np_run *run, struct np_error *err)
 {
     uint64_t reserve = run->request->scratch_reserve, empty = run->disk_count * (uint64_t)EMPTY_SCRATCH;
-    uint64_t bytes;
+    uint64_t bytes = 0;
     if (free_space(run->scratch_place, &bytes, err) < 0)
         return -1;
     if (bytes > empty && bytes - empty > reserve) {
