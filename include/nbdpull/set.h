@@ -235,9 +235,10 @@ struct np_intent {
     char socket[108];
     char work_dir[256]; /**< private directory with socket and scratch, removed as a whole */
     char started[NP_TIME_MAX];
-    bool guest_ran; /**< it was not paused: if an I/O error has paused it since, it is to be resumed */
-    bool freeze;    /**< the guest's file systems may be frozen by this run: to be thawed */
-    bool by_images; /**< the guest is off: no job is begun */
+    bool guest_ran;     /**< it was not paused: if an I/O error has paused it since, it is to be resumed */
+    bool freeze;        /**< the guest's file systems may be frozen by this run: to be thawed */
+    bool guest_started; /**< the guest was off, and is started paused by this run: to be ended */
+    bool by_images;     /**< the guest is off: no job is begun */
     struct np_intent_image *images; /**< owned: np_intent_clear; those that get a bitmap, by_images */
     size_t image_count;
 };

@@ -58,6 +58,23 @@ int np_domain_resume_after_io_error(struct np_domain *domain, bool *resumed, str
 /** Is there a saved memory that the next start goes on from (virsh managedsave)? */
 int np_domain_is_saved(struct np_domain *domain, bool *saved, struct np_error *err);
 
+/**
+ * Start a domain that is off, paused, and mark it in its live XML.
+ * @param mark what np_domain_stop_paused must name; without characters that XML would escape
+ */
+int np_domain_start_paused(struct np_domain *domain, const char *mark, struct np_error *err);
+
+enum np_stopped {
+    NP_STOPPED,          /**< it is off now, its bitmaps are in its images */
+    NP_STOPPED_WAS_OFF,  /**< it was already */
+    NP_STOPPED_RESUMED,  /**< somebody has resumed it, and has it */
+    NP_STOPPED_NOT_OURS, /**< it is paused, and has no such mark */
+};
+
+/** End, gracefully, a domain that np_domain_start_paused has started and nobody has resumed. */
+int np_domain_stop_paused(struct np_domain *domain, const char *mark, enum np_stopped *how,
+                          struct np_error *err);
+
 #define NP_DISK_WHY_MAX 160
 
 /** A disk of the live domain. All strings owned by the list. */

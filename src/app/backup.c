@@ -33,12 +33,10 @@ void np_run_clear(struct np_run *run)
     np_virt_close(run->virt);
 }
 
-int np_run_open_domain(struct np_run *run, struct np_error *err)
+static int look_at_domain(struct np_run *run, struct np_error *err)
 {
     bool active = false, saved = false;
-    if (np_virt_open(run->request->uri, &run->virt, err) < 0 ||
-        np_domain_find(run->virt, run->request->domain, &run->domain, err) < 0 ||
-        np_domain_is_active(run->domain, &active, err) < 0)
+    if (np_domain_is_active(run->domain, &active, err) < 0)
         return -1;
     if (!active && np_domain_is_saved(run->domain, &saved, err) < 0)
         return -1;
@@ -47,6 +45,29 @@ int np_run_open_domain(struct np_run *run, struct np_error *err)
     snprintf(run->result->domain, sizeof(run->result->domain), "%s", np_domain_name(run->domain));
     run->result->domain_uuid = np_domain_uuid(run->domain);
     return np_domain_disks(run->domain, &run->all, err);
+}
+
+int np_run_open_domain(struct np_run *run, struct np_error *err)
+{
+    if (np_virt_open(run->request->uri, &run->virt, err) < 0 ||
+        np_domain_find(run->virt, run->request->domain, &run->domain, err) < 0)
+        return -1;
+    return look_at_domain(run, err);
+}
+
+/* Recovery may have ended a guest that a killed run had started. */
+static int look_again(struct np_run *run, struct np_error *err)
+{
+    bool active;
+    if (np_domain_is_active(run->domain, &active, err) < 0)
+        return -1;
+    if (active == (run->reach == &np_reach_job))
+        return 0;
+    np_domain_disks_clear(&run->all);
+    np_backup_result_clear(run->result);
+    free(NP_STEAL(run->disks));
+    run->disk_count = 0;
+    return look_at_domain(run, err) < 0 ? -1 : np_run_select(run, err);
 }
 
 static int open_set(struct np_run *run, struct np_error *err)
@@ -141,7 +162,11 @@ static void tidy(struct np_run *run)
         np_log_warning("%s", err.message);
     if (run->set != NULL)
         np_prune(run->set, run->domain, &run->all, run->request->keep_checkpoints);
-    if (run->set != NULL && removed && !run->frozen_before && np_set_intent_clear(run->set, &err) < 0)
+    bool stopped = np_run_stop_guest(run, &err) == 0;
+    if (!stopped)
+        np_log_warning("%s", err.message);
+    if (run->set != NULL && removed && stopped && !run->frozen_before &&
+        np_set_intent_clear(run->set, &err) < 0)
         np_log_warning("%s", err.message);
     np_run_dismiss_guardian(run);
 }
@@ -155,7 +180,7 @@ int np_app_backup(const struct np_backup_request *request, struct np_backup_resu
 
     if (np_run_open_domain(&run, err) < 0 || np_run_select(&run, err) < 0 || open_set(&run, err) < 0)
         return -1;
-    if (run.reach->check(&run, err) < 0 || np_run_choose_levels(&run, err) < 0 ||
+    if (look_again(&run, err) < 0 || run.reach->check(&run, err) < 0 || np_run_choose_levels(&run, err) < 0 ||
         np_run_check_threshold(&run, err) < 0 || np_run_note_removed(&run, err) < 0 ||
         np_run_identify(&run, err) < 0 || begin_to_commit(&run, err) < 0) {
         np_run_blame_guard(&run, err);

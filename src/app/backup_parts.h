@@ -76,6 +76,7 @@ struct np_reach {
 
 extern const struct np_reach np_reach_job;    /**< backup_job.c */
 extern const struct np_reach np_reach_images; /**< backup_images.c */
+extern const struct np_reach np_reach_paused; /**< backup_paused.c */
 
 struct np_run {
     const struct np_backup_request *request;
@@ -94,6 +95,7 @@ struct np_run {
     struct np_intent intent;
     bool intent_written;
     struct np_guardian guardian;
+    bool guest_started; /**< it was off, and this run has started it, paused */
     bool frozen_before; /**< an earlier run's freeze is not undone yet */
     bool unsure;        /**< what became of job or checkpoint is not known: the guardian goes on */
     bool begin_tried;
@@ -158,6 +160,15 @@ void np_run_dismiss_guardian(struct np_run *run);
 /** Names of directory, socket and scratch: they go into the intent before they exist. */
 int np_run_name_workdir(struct np_run *run, struct np_error *err);
 int np_run_make_workdir(struct np_run *run, struct np_error *err);
+/** Give it to QEMU's user, whom a guest has once it is started. */
+int np_run_give_workdir(struct np_run *run, struct np_error *err);
+
+/* backup_paused.c: a guest that must be started to be read. */
+/** A run on images becomes one on a started guest where a disk wants it; an estimate starts none. The disks
+ * are selected. */
+void np_run_choose_reach(struct np_run *run);
+/** End the guest that this run has started, if nobody has resumed it; nothing otherwise. */
+int np_run_stop_guest(struct np_run *run, struct np_error *err);
 
 /* backup_undo.c */
 void np_run_close_sources(struct np_run *run);

@@ -109,6 +109,7 @@ int np_run_select(struct np_run *run, struct np_error *err)
     }
     if (run->disk_count == 0)
         return np_fail(err, NP_FAILED, "domain '%s' has no disk to back up", np_domain_name(run->domain));
+    np_run_choose_reach(run);
     return 0;
 }
 

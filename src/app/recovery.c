@@ -266,6 +266,24 @@ static int delete_checkpoint(struct undoing *undoing, struct np_error *err)
     return defer_checkpoint(undoing, err);
 }
 
+/* Its checkpoint went while it ran. One that somebody resumed is somebody's. */
+static int stop_guest(struct undoing *undoing, struct np_error *err)
+{
+    struct np_domain *domain = undoing->asked->domain;
+    enum np_stopped how;
+    if (!undoing->active || !undoing->intent->guest_started)
+        return 0;
+    if (np_domain_stop_paused(domain, undoing->intent->socket, &how, err) < 0)
+        return -1;
+    note(undoing, how == NP_STOPPED, "paused guest");
+    if (how == NP_STOPPED_NOT_OURS)
+        np_log_warning(
+            "domain '%s' is paused; if it was off before the run of %s, that run may have started it, and "
+            "`virsh destroy %s` ends it",
+            np_domain_name(domain), undoing->intent->started, np_domain_name(domain));
+    return 0;
+}
+
 static int remove_streams(struct undoing *undoing, struct np_error *err)
 {
     struct np_set *set = undoing->asked->set;
@@ -295,7 +313,7 @@ static int remove_workdir(struct undoing *undoing, struct np_error *err)
 /* In this order: the guest first, then what lies on disk. */
 static int (*const steps[])(struct undoing *undoing, struct np_error *err) = {
     thaw_guest,        await_begin,       look_at_workdir, end_job,        resume_guest,
-    take_back_bitmaps, delete_checkpoint, remove_workdir,  remove_streams,
+    take_back_bitmaps, delete_checkpoint, stop_guest,      remove_workdir, remove_streams,
 };
 
 /* ---- in words ---- */

@@ -25,18 +25,15 @@ int np_workdir_name(const char *parent, char **path, struct np_error *err)
     return *path != NULL ? 0 : np_fail_errno(err, NP_FAILED, ENOMEM, "%s", parent);
 }
 
-/* The mode again: a umask may have taken bits away that QEMU needs. */
-static int give(const char *path, const uid_t *owner, const gid_t *group, struct np_error *err)
+int np_workdir_give(const char *path, uid_t owner, gid_t group, struct np_error *err)
 {
-    if (chmod(path, 0700) < 0)
-        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot set the directory's mode", path);
-    if (owner != NULL && chown(path, *owner, *group) < 0)
+    if (chown(path, owner, group) < 0)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot give the directory to QEMU's user %u:%u",
-                             path, (unsigned)*owner, (unsigned)*group);
+                             path, (unsigned)owner, (unsigned)group);
     return 0;
 }
 
-int np_workdir_make(const char *path, const uid_t *owner, const gid_t *group, struct np_error *err)
+int np_workdir_make(const char *path, struct np_error *err)
 {
     if (mkdir(path, 0700) < 0) {
         int why = errno;
@@ -47,8 +44,9 @@ int np_workdir_make(const char *path, const uid_t *owner, const gid_t *group, st
                              "--scratch-dir)",
                              path);
     }
-    if (give(path, owner, group, err) == 0)
+    if (chmod(path, 0700) == 0) /* again: a umask may have taken bits away that QEMU needs */
         return 0;
+    np_fail_errno(err, NP_FAILED, errno, "%s: cannot set the directory's mode", path);
     rmdir(path);
     return -1;
 }

@@ -20,11 +20,11 @@
  */
 int np_workdir_name(const char *parent, char **path, struct np_error *err);
 
-/**
- * Make the directory, of mode 0700. One that is there already is somebody else's: an error.
- * @param owner QEMU's user, or NULL to keep our own; needs root
- */
-int np_workdir_make(const char *path, const uid_t *owner, const gid_t *group, struct np_error *err);
+/** Make the directory, of mode 0700. One that is there already is somebody else's: an error. */
+int np_workdir_make(const char *path, struct np_error *err);
+
+/** Give it to QEMU's user, who makes socket and scratch; needs root. */
+int np_workdir_give(const char *path, uid_t owner, gid_t group, struct np_error *err);
 
 /** Is that the socket of a run that has this directory? */
 bool np_workdir_is_socket(const char *path, const char *socket);

@@ -44,6 +44,7 @@ int np_intent_encode(const struct np_intent *intent, char **text, size_t *size, 
     np_json_write_string(&out, "started", intent->started);
     np_json_write_bool(&out, "guest_ran", intent->guest_ran);
     np_json_write_bool(&out, "freeze", intent->freeze);
+    np_json_write_bool(&out, "guest_started", intent->guest_started);
     encode_images(intent, &out);
     return np_json_write_text(&out, KEY, text, size, err);
 }
@@ -91,6 +92,9 @@ static int decode_younger(const struct np_json_read *in, struct np_intent *inten
         np_json_read_string_or_null(in, "home", intent->home, sizeof(intent->home), err) < 0)
         return -1;
     if (np_json_read_has(in, "guest_ran") && np_json_read_bool(in, "guest_ran", &intent->guest_ran, err) < 0)
+        return -1;
+    if (np_json_read_has(in, "guest_started") &&
+        np_json_read_bool(in, "guest_started", &intent->guest_started, err) < 0)
         return -1;
     return np_json_read_has(in, "freeze") ? np_json_read_bool(in, "freeze", &intent->freeze, err) : 0;
 }

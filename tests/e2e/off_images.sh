@@ -115,5 +115,7 @@ cat >"$LAB_DIR/net.xml" <<EOF
   <host name='127.0.0.1' port='10809'/></source><target dev='vdb' bus='virtio'/></disk>
 EOF
 lab_domain --off "$LAB_NAME-net" vda:qcow2:1M "vdb:xml:$LAB_DIR/net.xml"
-np_refuses 1 'vdb.*network.*start' backup -c "$LAB_URI" -d "$LAB_NAME-net" -l full -o "$LAB_DIR/net"
+np_refuses 1 'vdb.*network.*start' estimate -c "$LAB_URI" -d "$LAB_NAME-net" -l full
+np_refuses 1 'cannot start domain.*paused, to read its disks' backup -c "$LAB_URI" -d "$LAB_NAME-net" -l full \
+    -o "$LAB_DIR/net"
 np 0 backup -c "$LAB_URI" -d "$LAB_NAME-net" -l full -o "$LAB_DIR/net" -x vdb
