@@ -265,6 +265,21 @@ static void undo(struct np_domain *domain, const struct np_job_spec *spec)
         np_log_warning("after a backup job that did not begin: %s", err.message);
 }
 
+/*
+ * A guest that shuts down in mid-job takes the job with it. With this flag libvirt resets and pauses it
+ * instead, and ends it with the job. The number, because headers are older than servers; a server that does
+ * not know it refuses it.
+ */
+#define PRESERVE_SHUTDOWN_DOMAIN (1 << 1)
+#define PRESERVE_SINCE 11010000 /* 11.10 */
+
+static unsigned begin_flags(struct np_domain *domain)
+{
+    unsigned long version = 0;
+    bool known = virConnectGetLibVersion(domain->virt->conn, &version) == 0 && version >= PRESERVE_SINCE;
+    return known ? PRESERVE_SHUTDOWN_DOMAIN : 0;
+}
+
 static int begin_and_read_back(struct np_domain *domain, const struct np_job_spec *spec, struct np_error *err)
 {
     NP_AUTO_FREE char *backup = NULL;
@@ -275,7 +290,7 @@ static int begin_and_read_back(struct np_domain *domain, const struct np_job_spe
                                       refuse_taken_name(domain, spec->checkpoint, err) < 0)))
         return -1;
 
-    if (virDomainBackupBegin(domain->ptr, backup, checkpoint, 0) < 0) {
+    if (virDomainBackupBegin(domain->ptr, backup, checkpoint, begin_flags(domain)) < 0) {
         begin_failed(domain, spec, err);
         undo(domain, spec);
         return -1;
