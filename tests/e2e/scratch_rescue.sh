@@ -63,8 +63,10 @@ np_start_slow "$LAB_NAME" "$set" "${narrow[@]}"
 kill -STOP "$NP_PID"
 overwrite
 lab_eventually "the guest is paused" is_paused
+guardian=$(np_guardian)
 kill -9 "$NP_PID"
 wait "$NP_PID" 2>/dev/null
+lab_eventually "the guardian ends" lab_has_ended "$guardian"
 np 0 backup -c "$LAB_URI" -d "$LAB_NAME" -l copy -o "$set"
 is_whole "after a kill"
 next_is_exact "$LAB_DIR/out2"
