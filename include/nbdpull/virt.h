@@ -67,7 +67,7 @@ int np_domain_start_paused(struct np_domain *domain, const char *mark, struct np
 enum np_stopped {
     NP_STOPPED,          /**< it is off now, its bitmaps are in its images */
     NP_STOPPED_WAS_OFF,  /**< it was already */
-    NP_STOPPED_RESUMED,  /**< somebody has resumed it, and has it */
+    NP_STOPPED_RESUMED,  /**< it runs, or did until an I/O error: somebody has resumed it, and has it */
     NP_STOPPED_NOT_OURS, /**< it is paused, and has no such mark */
 };
 
@@ -209,8 +209,9 @@ int np_job_end(struct np_job *job, struct np_error *err);
 struct np_job_news {
     unsigned long count; /**< of any kind, np_job_wake among them */
     bool domain_ended;
-    bool guest_paused; /**< an I/O error of the host has paused the guest, or is about to */
-    bool guest_failed; /**< one was reported to the guest, or ignored, by the disk's error policy */
+    bool guest_resumed; /**< it was paused, and somebody made it run */
+    bool guest_paused;  /**< an I/O error of the host has paused the guest, or is about to */
+    bool guest_failed;  /**< one was reported to the guest, or ignored, by the disk's error policy */
 };
 
 void np_job_news(struct np_job *job, struct np_job_news *news);

@@ -91,17 +91,27 @@ static int paused_open(struct np_run *run, struct np_error *err)
     return np_reach_job.open(run, err);
 }
 
+/* Resumed and paused again by somebody looks as we have left it: only the event tells. */
+static void note_resumed(struct np_run *run)
+{
+    struct np_job_news news = {0};
+    if (run->job != NULL)
+        np_job_news(run->job, &news);
+    run->guest_resumed |= news.guest_resumed;
+}
+
 static int paused_end(struct np_run *run, struct np_error *err)
 {
+    note_resumed(run);
     return np_reach_job.end(run, err);
 }
 
 int np_run_stop_guest(struct np_run *run, struct np_error *err)
 {
-    enum np_stopped how;
+    enum np_stopped how = NP_STOPPED_RESUMED;
     if (!run->guest_started)
         return 0;
-    if (np_domain_stop_paused(run->domain, run->socket, &how, err) < 0)
+    if (!run->guest_resumed && np_domain_stop_paused(run->domain, run->socket, &how, err) < 0)
         return -1;
     if (how == NP_STOPPED_RESUMED || how == NP_STOPPED_NOT_OURS)
         np_log_warning(
@@ -115,6 +125,7 @@ int np_run_stop_guest(struct np_run *run, struct np_error *err)
 static int paused_undo(struct np_run *run, bool *deferred, struct np_error *err)
 {
     struct np_error why = NP_ERROR_INIT;
+    note_resumed(run);
     int undone = np_reach_job.undo(run, deferred, err);
     int stopped = np_run_stop_guest(run, &why);
     if (undone < 0 && stopped < 0)

@@ -39,15 +39,19 @@ static bool has_mark(struct np_domain *domain, const char *mark)
 int np_domain_stop_paused(struct np_domain *domain, const char *mark, enum np_stopped *how,
                           struct np_error *err)
 {
-    int state;
+    int state, reason;
     bool active;
     *how = NP_STOPPED_WAS_OFF;
     if (np_domain_is_active(domain, &active, err) < 0)
         return -1;
     if (!active)
         return 0;
-    if (virDomainGetState(domain->ptr, &state, NULL, 0) < 0)
+    if (virDomainGetState(domain->ptr, &state, &reason, 0) < 0)
         return np_virt_error(err, "cannot ask for the state of domain %s", domain->name);
+    if (state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_IOERROR) { /* it has run */
+        *how = NP_STOPPED_RESUMED;
+        return 0;
+    }
     if (state != VIR_DOMAIN_PAUSED || !has_mark(domain, mark)) {
         *how = state == VIR_DOMAIN_PAUSED ? NP_STOPPED_NOT_OURS : NP_STOPPED_RESUMED;
         return 0;

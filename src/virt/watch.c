@@ -112,6 +112,8 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event, int 
          watch = next_watch(watch->next, uuid)) {
         if (stopped != NULL)
             watch->news.stopped = stopped;
+        if (event == VIR_DOMAIN_EVENT_RESUMED)
+            watch->news.resumed = true;
         watch->news.io_paused |= io_paused;
         watch->news.count++;
     }

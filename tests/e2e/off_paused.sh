@@ -93,6 +93,13 @@ np_wait 0
 grep -q 'taken over by somebody' "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR")"
 [ "$(lab_virsh "domstate $LAB_NAME")" = running ] || lab_fail "a guest that was resumed is $(lab_virsh "domstate $LAB_NAME")"
 
+lab_virsh "destroy $LAB_NAME --graceful" >/dev/null || lab_fail "destroy"
+slow
+lab_virsh "resume $LAB_NAME; suspend $LAB_NAME" >/dev/null || lab_fail "resume and suspend"
+np_wait 0
+grep -q 'taken over by somebody' "$NP_ERR" || lab_fail "suspended again: it says: $(cat "$NP_ERR")"
+[ "$(lab_virsh "domstate $LAB_NAME")" = paused ] || lab_fail "suspended again: $(lab_virsh "domstate $LAB_NAME")"
+
 # A saved memory stays.
 lab_virsh "managedsave $LAB_NAME" >/dev/null || lab_fail "managedsave"
 np_refuses 1 'vdb.*saved memory.*start it' backup -c "$LAB_URI" -d "$LAB_NAME" -l inc -o "$set"
