@@ -59,7 +59,8 @@ int np_domain_resume_after_io_error(struct np_domain *domain, bool *resumed, str
 int np_domain_is_saved(struct np_domain *domain, bool *saved, struct np_error *err);
 
 /**
- * Start a domain that is off, paused, and mark it in its live XML.
+ * Start a domain that is off, paused, and mark it in its live XML; on failure it is not started. Refused when
+ * it has a saved memory.
  * @param mark what np_domain_stop_paused must name; without characters that XML would escape
  */
 int np_domain_start_paused(struct np_domain *domain, const char *mark, struct np_error *err);

@@ -76,12 +76,13 @@ static int tell_checkpoints(struct np_run *run, struct np_error *err)
 
 static int paused_begin(struct np_run *run, struct np_error *err)
 {
-    run->guest_started = true;
     np_log_debug(
         "domain %s is off, and a disk can be read only by its QEMU: it is started, paused, for the backup",
         np_domain_name(run->domain));
-    if (np_domain_start_paused(run->domain, run->socket, err) < 0 || np_run_give_workdir(run, err) < 0 ||
-        tell_checkpoints(run, err) < 0)
+    if (np_domain_start_paused(run->domain, run->socket, err) < 0)
+        return -1;
+    run->guest_started = true;
+    if (np_run_give_workdir(run, err) < 0 || tell_checkpoints(run, err) < 0)
         return -1;
     return np_reach_job.begin(run, err);
 }

@@ -17,13 +17,22 @@
 int np_domain_start_paused(struct np_domain *domain, const char *mark, struct np_error *err)
 {
     char element[256];
+    bool saved;
     snprintf(element, sizeof(element), MARK, mark);
+    if (np_domain_is_saved(domain, &saved, err) < 0)
+        return -1;
+    if (saved) /* since the run looked first: a start would use it up */
+        return np_fail(err, NP_FAILED, "domain %s has a saved memory by now, and is not started",
+                       domain->name);
     if (virDomainCreateWithFlags(domain->ptr, VIR_DOMAIN_START_PAUSED) < 0)
         return np_virt_error(err, "cannot start domain %s, paused, to read its disks", domain->name);
     if (virDomainSetMetadata(domain->ptr, VIR_DOMAIN_METADATA_ELEMENT, element, MARK_KEY, MARK_URI,
-                             VIR_DOMAIN_AFFECT_LIVE) < 0)
-        return np_virt_error(err, "cannot mark domain %s as started by this run", domain->name);
-    return 0;
+                             VIR_DOMAIN_AFFECT_LIVE) == 0)
+        return 0;
+    np_virt_error(err, "cannot mark domain %s as started by this run", domain->name);
+    virDomainDestroyFlags(domain->ptr,
+                          VIR_DOMAIN_DESTROY_GRACEFUL); /* without the mark nobody would know it */
+    return -1;
 }
 
 static bool has_mark(struct np_domain *domain, const char *mark)
