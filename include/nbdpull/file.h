@@ -70,6 +70,16 @@ int np_file_place(int dir, const char *path, const char *temporary, const char *
 int np_file_read_whole(int dir, const char *path, const char *name, size_t limit, char **bytes, size_t *size,
                        struct np_error *err);
 
+/**
+ * Give its mode to what this process has just made, of which a umask may have taken bits away. Whoever may
+ * write to the directory may have put something else there meanwhile: no link is followed.
+ * @param dir  directory of name, or AT_FDCWD
+ * @param path for messages
+ * @param type S_IFDIR or S_IFSOCK; NP_FAILED when something else stands there
+ */
+int np_file_set_mode(int dir, const char *path, const char *name, mode_t type, mode_t mode,
+                     struct np_error *err);
+
 /** Make a directory of mode 0700 (whatever the umask); one that exists already is fine. */
 int np_dir_make(int dir, const char *path, const char *name, struct np_error *err);
 

@@ -26,6 +26,8 @@ void np_run_clear(struct np_run *run)
     np_intent_clear(&run->intent);
     np_set_close(run->set);
     free(run->disks);
+    if (run->workdir_made)
+        close(run->workdir_fd);
     free(run->workdir);
     free(run->scratch_place);
     np_domain_disks_clear(&run->all);

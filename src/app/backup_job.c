@@ -37,7 +37,7 @@ int np_run_name_workdir(struct np_run *run, struct np_error *err)
 /* Socket and scratch are made by QEMU's user, so the directory is given to it; only root can. */
 int np_run_make_workdir(struct np_run *run, struct np_error *err)
 {
-    if (np_workdir_make(run->workdir, err) < 0)
+    if (np_workdir_make(run->workdir, &run->workdir_fd, err) < 0)
         return -1;
     run->workdir_made = true;
     return np_run_give_workdir(run, err);
@@ -50,7 +50,7 @@ int np_run_give_workdir(struct np_run *run, struct np_error *err)
     gid_t gid;
     if (np_domain_qemu_owner(run->domain, &known, &uid, &gid, err) < 0)
         return -1;
-    return known && geteuid() == 0 ? np_workdir_give(run->workdir, uid, gid, err) : 0;
+    return known && geteuid() == 0 ? np_workdir_give(run->workdir_fd, run->workdir, uid, gid, err) : 0;
 }
 
 static int job_begin(struct np_run *run, struct np_error *err)

@@ -91,6 +91,7 @@ struct np_run {
     char *scratch_place;     /**< absolute path of the directory that the next one lies in */
     char *workdir;           /**< its name, once it has one */
     bool workdir_made;
+    int workdir_fd; /**< held while it is there; only if made */
     char socket[108];
     struct np_intent intent;
     bool intent_written;

@@ -50,6 +50,8 @@ static bool undo_job(struct np_run *run, bool *deferred)
         warn("socket and scratch could not be removed", np_workdir_remove(run->workdir, &err), &err, &clean);
     free(NP_STEAL(run->workdir));
     free(NP_STEAL(run->scratch_place));
+    if (run->workdir_made)
+        close(run->workdir_fd);
     run->workdir_made = run->begin_tried = false;
     return clean;
 }

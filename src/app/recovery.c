@@ -78,7 +78,7 @@ static bool is_of_set(struct np_set *set, const char *name)
 static bool is_ours(const struct np_recovery *asked)
 {
     const struct np_intent *intent = asked->intent;
-    if (!np_workdir_is_socket(intent->work_dir, intent->socket))
+    if (!np_workdir_is_socket(intent->work_dir, intent->socket) || np_workdir_is_used(intent->work_dir))
         return false;
     if (asked->domain != NULL) {
         struct np_uuid domain = np_domain_uuid(asked->domain);

@@ -175,7 +175,7 @@ static void take_back(struct restore *restore)
             np_log_warning("%s/%s belongs to a restore that failed and could not be removed",
                            restore->dir.path, restore->files[i]);
     for (size_t i = 0; i < restore->result->file_count; i++)
-        unlink(restore->result->files[i]);
+        unlinkat(restore->dir.fd, strrchr(restore->result->files[i], '/') + 1, 0);
     restore->committed = 0;
 }
 

@@ -51,9 +51,9 @@ int np_restore_dir_open(const char *path, const char *domain, struct np_restore_
     dir->made = mkdir(path, 0700) == 0;
     if (!dir->made && errno != EEXIST)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create the target directory", path);
-    if (dir->made)
-        chmod(path, 0700); /* a umask may have taken bits away that we need */
-    dir->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir->made && np_file_set_mode(AT_FDCWD, path, path, S_IFDIR, 0700, err) < 0)
+        return -1;
+    dir->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (dir->made ? O_NOFOLLOW : 0));
     if (dir->fd < 0) {
         np_fail_errno(err, NP_FAILED, errno, "%s: cannot open the target directory", path);
         if (dir->made)

@@ -8,11 +8,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #define PREFIX "nbdpull-"
+#define DYING_MS 1000
 
 int np_workdir_name(const char *parent, char **path, struct np_error *err)
 {
@@ -25,15 +28,33 @@ int np_workdir_name(const char *parent, char **path, struct np_error *err)
     return *path != NULL ? 0 : np_fail_errno(err, NP_FAILED, ENOMEM, "%s", parent);
 }
 
-int np_workdir_give(const char *path, uid_t owner, gid_t group, struct np_error *err)
+int np_workdir_give(int held, const char *path, uid_t owner, gid_t group, struct np_error *err)
 {
-    if (chown(path, owner, group) < 0)
+    if (fchown(held, owner, group) < 0)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot give the directory to QEMU's user %u:%u",
                              path, (unsigned)owner, (unsigned)group);
     return 0;
 }
 
-int np_workdir_make(const char *path, struct np_error *err)
+/* Nobody else may have put another one in its place before it was opened. */
+static int open_made(const char *path, int *held, struct np_error *err)
+{
+    struct stat st;
+    if (np_file_set_mode(AT_FDCWD, path, path, S_IFDIR, 0700, err) < 0)
+        return -1;
+    NP_AUTO_FD int fd = np_dir_open(AT_FDCWD, path, path, err);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &st) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot look at it", path);
+    if (st.st_uid != geteuid() || (st.st_mode & 07777) != 0700)
+        return np_fail(err, NP_FAILED, "%s: somebody has put another directory there", path);
+    flock(fd, LOCK_EX | LOCK_NB); /* where there are none, nobody will find it held */
+    *held = np_steal_fd(&fd);
+    return 0;
+}
+
+int np_workdir_make(const char *path, int *held, struct np_error *err)
 {
     if (mkdir(path, 0700) < 0) {
         int why = errno;
@@ -44,11 +65,24 @@ int np_workdir_make(const char *path, struct np_error *err)
                              "--scratch-dir)",
                              path);
     }
-    if (chmod(path, 0700) == 0) /* again: a umask may have taken bits away that QEMU needs */
+    if (open_made(path, held, err) == 0)
         return 0;
-    np_fail_errno(err, NP_FAILED, errno, "%s: cannot set the directory's mode", path);
     rmdir(path);
     return -1;
+}
+
+/* A process that is being killed loses its lock a moment later than others notice that it is gone. */
+bool np_workdir_is_used(const char *path)
+{
+    NP_AUTO_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    for (int waited = 0; waited < DYING_MS; waited += 10) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+            return false;
+        poll(NULL, 0, 10);
+    }
+    return true;
 }
 
 static bool ends_with(const char *name, const char *ending)

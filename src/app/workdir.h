@@ -20,11 +20,20 @@
  */
 int np_workdir_name(const char *parent, char **path, struct np_error *err);
 
-/** Make the directory, of mode 0700. One that is there already is somebody else's: an error. */
-int np_workdir_make(const char *path, struct np_error *err);
+/**
+ * Make the directory, of mode 0700. One that is there already is somebody else's: an error.
+ * @param held out, owned: the open directory, locked (flock) for as long as the run is at work
+ */
+int np_workdir_make(const char *path, int *held, struct np_error *err);
 
-/** Give it to QEMU's user, who makes socket and scratch; needs root. */
-int np_workdir_give(const char *path, uid_t owner, gid_t group, struct np_error *err);
+/**
+ * Give it to QEMU's user, who makes socket and scratch; needs root. By its descriptor: in a place where that
+ * user may write, something else may have the name by now.
+ */
+int np_workdir_give(int held, const char *path, uid_t owner, gid_t group, struct np_error *err);
+
+/** Is a run at work in it? Its path may come from a file that somebody changed, to have it taken away. */
+bool np_workdir_is_used(const char *path);
 
 /** Is that the socket of a run that has this directory? */
 bool np_workdir_is_socket(const char *path, const char *socket);

@@ -182,17 +182,29 @@ int np_file_read_whole(int dir, const char *path, const char *name, size_t limit
     return 0;
 }
 
+/* O_PATH needs no right to the file, and chmod by /proc is of what was opened, whatever has its name now. */
+int np_file_set_mode(int dir, const char *path, const char *name, mode_t type, mode_t mode,
+                     struct np_error *err)
+{
+    struct stat st;
+    char opened[64];
+    NP_AUTO_FD int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot look at it", path);
+    if ((st.st_mode & S_IFMT) != type)
+        return np_fail(err, NP_FAILED, "%s: somebody has put something else there", path);
+    snprintf(opened, sizeof(opened), "/proc/self/fd/%d", fd);
+    if ((st.st_mode & 07777) != mode && chmod(opened, mode) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot set its mode", path);
+    return 0;
+}
+
 int np_dir_make(int dir, const char *path, const char *name, struct np_error *err)
 {
-    if (mkdirat(dir, name, 0700) < 0) {
-        if (errno == EEXIST)
-            return 0;
-        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create the directory", path);
-    }
-    /* A umask may have taken bits away that we need. */
-    if (fchmodat(dir, name, 0700, 0) < 0)
-        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot set the directory's mode", path);
-    return 0;
+    if (mkdirat(dir, name, 0700) == 0)
+        return np_file_set_mode(dir, path, name, S_IFDIR, 0700, err);
+    return errno == EEXIST ? 0
+                           : np_fail_errno(err, NP_FAILED, errno, "%s: cannot create the directory", path);
 }
 
 int np_dir_open(int dir, const char *path, const char *name, struct np_error *err)

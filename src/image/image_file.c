@@ -2,6 +2,7 @@
 
 #include "lock.h"
 
+#include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
 #include "nbdpull/file.h"
 #include "nbdpull/subprocess.h"
@@ -11,6 +12,7 @@
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* An image can hold 65535 bitmaps, of 1023 bytes a name. */
 #define TEXT_MAX (16u << 20)
@@ -116,10 +118,34 @@ static bool has_data_file(const char *path)
            memcmp(header, "QFI\xfb", 4) == 0 && header[7] >= 3 && (header[79] & 4) != 0;
 }
 
-static int check_holds_data(const struct layer *layer, struct np_error *err)
+/* An image may name whatever it likes. Of a pipe qemu-img would wait for a writer, a device could act. */
+static int check_is_image(const struct layer *layer, struct np_error *err)
 {
+    struct stat st;
     if (layer->path[0] != '/')
         return np_fail(err, NP_FAILED, "%s: not an absolute path", layer->path);
+    if (stat(layer->path, &st) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open", layer->path);
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return np_fail(err, NP_FAILED, "%s: neither a file nor a block device", layer->path);
+    return 0;
+}
+
+/* The format of the first comes from the domain's XML, those below from the image above. */
+static bool is_format_of_files(const char *format)
+{
+    static const char *const formats[] = {"raw",  "qcow2", "qcow",  "qed",   "vdi",      "vpc",
+                                          "vhdx", "vmdk",  "bochs", "cloop", "parallels"};
+    for (size_t i = 0; i < NP_ARRAY_SIZE(formats); i++)
+        if (strcmp(formats[i], format) == 0)
+            return true;
+    return false;
+}
+
+static int check_holds_data(const struct layer *layer, struct np_error *err)
+{
+    if (check_is_image(layer, err) < 0)
+        return -1;
     if (strcmp(layer->format, "vmdk") != 0 &&
         !(strcmp(layer->format, "qcow2") == 0 && has_data_file(layer->path)))
         return 0;
@@ -151,6 +177,11 @@ static int go_below(struct json_object *said, struct layer *layer, struct np_ima
             "%s: its backing image %s is neither a file nor a block device; start the guest to back "
             "it up",
             layer->path, path);
+    if (!is_format_of_files(format))
+        return np_fail(err, NP_FAILED,
+                       "%s: its backing image %s has the format '%s', which is read only while the guest "
+                       "runs; start the guest to back it up",
+                       layer->path, path, format);
     char *longer;
     if (asprintf(&longer, "%s%s %s\n", image->backing, format, path) < 0)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", path);

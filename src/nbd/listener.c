@@ -1,8 +1,10 @@
 #include "nbdpull/listener.h"
 
 #include "nbdpull/cleanup.h"
+#include "nbdpull/file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,17 +14,31 @@
 #define NAME "/nbdpull-XXXXXX"
 #define PARENT_MAX 64 /* longest parent directory; the whole path must fit sun_path */
 
+/*
+ * Who becomes root without a login may still have his own user's directory in the environment. That user
+ * could put another socket in the place of ours; in /tmp, which is sticky, nobody can.
+ */
+static bool is_own_runtime(const char *path)
+{
+    struct stat st;
+    return path != NULL && path[0] == '/' && strlen(path) <= PARENT_MAX && stat(path, &st) == 0 &&
+           S_ISDIR(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0 &&
+           access(path, W_OK | X_OK) == 0;
+}
+
 static int make_directory(char directory[NP_LISTENER_DIRECTORY], struct np_error *err)
 {
     _Static_assert(PARENT_MAX + sizeof(NAME) <= NP_LISTENER_DIRECTORY, "the name must fit");
     const char *runtime = getenv("XDG_RUNTIME_DIR");
-    bool usable = runtime != NULL && runtime[0] == '/' && strlen(runtime) <= PARENT_MAX &&
-                  access(runtime, W_OK | X_OK) == 0;
-    snprintf(directory, NP_LISTENER_DIRECTORY, "%.64s" NAME, usable ? runtime : "/tmp");
-    /* A umask may have taken bits away that we need, here and from the socket. */
-    if (mkdtemp(directory) != NULL && chmod(directory, 0700) == 0)
+    snprintf(directory, NP_LISTENER_DIRECTORY, "%.64s" NAME, is_own_runtime(runtime) ? runtime : "/tmp");
+    if (mkdtemp(directory) == NULL) {
+        np_fail_errno(err, NP_FAILED, errno, "%s: cannot create a directory for a socket", directory);
+        directory[0] = '\0';
+        return -1;
+    }
+    if (np_file_set_mode(AT_FDCWD, directory, directory, S_IFDIR, 0700, err) == 0)
         return 0;
-    np_fail_errno(err, NP_FAILED, errno, "%s: cannot create a directory for a socket", directory);
+    rmdir(directory);
     directory[0] = '\0';
     return -1;
 }
@@ -34,10 +50,15 @@ static int listen_at(struct np_listener *listener, int backlog, struct np_error 
     memcpy(address.sun_path, listener->path, sizeof(address.sun_path));
 
     listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (listener->fd >= 0 && bind(listener->fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
-        chmod(listener->path, 0600) == 0 && listen(listener->fd, backlog) == 0)
-        return 0;
-    np_fail_errno(err, NP_FAILED, errno, "%s: cannot listen", listener->path);
+    /* Of mode 0600 from the beginning; a umask can only take bits away from that. */
+    if (listener->fd < 0 || fchmod(listener->fd, 0600) < 0 ||
+        bind(listener->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+        np_fail_errno(err, NP_FAILED, errno, "%s: cannot make a socket", listener->path);
+    else if (np_file_set_mode(AT_FDCWD, listener->path, listener->path, S_IFSOCK, 0600, err) == 0) {
+        if (listen(listener->fd, backlog) == 0)
+            return 0;
+        np_fail_errno(err, NP_FAILED, errno, "%s: cannot listen", listener->path);
+    }
     np_listener_close(listener);
     return -1;
 }

@@ -92,11 +92,29 @@ static int fail_held(int dir, const char *set_path, const char *path, struct np_
                    holder.since);
 }
 
+/*
+ * Who may write to the set's directory may have made the lock another name of a file that only we may write
+ * to. Sets that were copied as names (cp -al) share one too: it locks, and nothing is written into it.
+ */
+static bool is_ours_alone(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && st.st_nlink == 1;
+}
+
+static int check_plain(int fd, const char *path, struct np_error *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot stat", path);
+    return S_ISREG(st.st_mode) ? 0 : np_fail(err, NP_DAMAGED, "%s: not a regular file", path);
+}
+
 static int open_file(int dir, const char *set_path, const char *path, struct np_error *err)
 {
-    int fd = openat(dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    NP_AUTO_FD int fd = openat(dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
     if (fd >= 0)
-        return fd;
+        return check_plain(fd, path, err) < 0 ? -1 : np_steal_fd(&fd);
     if (errno == ELOOP)
         return np_fail(err, NP_DAMAGED, "%s: a symbolic link, which a set must not contain", path);
     if (errno == EACCES || errno == EROFS || errno == EPERM)
@@ -120,7 +138,7 @@ int np_lock_take(int dir, const char *set_path, const char *command, int *fd, st
 
     /* On a full disk the text cannot be written, and what frees room needs the lock. */
     struct np_error ignored = NP_ERROR_INIT;
-    if (fchmod(lock, 0600) < 0 || write_holder(lock, path, command, &ignored) < 0)
+    if (!is_ours_alone(lock) || fchmod(lock, 0600) < 0 || write_holder(lock, path, command, &ignored) < 0)
         np_log_debug("%s: cannot write who holds the lock", path);
     *fd = np_steal_fd(&lock);
     return 0;

@@ -236,6 +236,33 @@ static void test_file__remove_does_not_follow_links(void **state)
     close(other);
 }
 
+static void test_file__mode_is_given_to_what_stands_there_and_not_behind_a_link(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct stat st;
+    char path[32];
+    int dir = make_directory(path);
+    assert_int_equal(mkdirat(dir, "d", 0755), 0);
+    assert_int_equal(symlinkat("d", dir, "link"), 0);
+    fails(NP_FAILED, np_file_set_mode(dir, "link", "link", S_IFDIR, 0700, &err));
+    fails(NP_FAILED, np_file_set_mode(dir, "d", "d", S_IFSOCK, 0600, &err));
+    fails(NP_FAILED, np_file_set_mode(dir, "none", "none", S_IFDIR, 0700, &err));
+    assert_int_equal(fstatat(dir, "d", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 0755);
+    ok(np_file_set_mode(dir, "d", "d", S_IFDIR, 0700, &err));
+    assert_int_equal(fstatat(dir, "d", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 0700);
+
+    mode_t was = umask(0777);
+    ok(np_dir_make(dir, "made", "made", &err));
+    umask(was);
+    assert_int_equal(fstatat(dir, "made", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 0700);
+    close(dir);
+    ok(np_dir_remove(AT_FDCWD, path, path, &err));
+}
+
 static void test_file__names_that_are_not_safe(void **state)
 {
     (void)state;
@@ -283,6 +310,7 @@ int main(void)
         cmocka_unit_test(test_cancel__error_does_not_hide_a_signal),
         cmocka_unit_test(test_file__replace_is_private_and_whole),
         cmocka_unit_test(test_file__remove_does_not_follow_links),
+        cmocka_unit_test(test_file__mode_is_given_to_what_stands_there_and_not_behind_a_link),
         cmocka_unit_test(test_file__names_that_are_not_safe),
         cmocka_unit_test(test_subprocess__status_and_last_line_come_out),
     };

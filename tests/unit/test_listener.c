@@ -59,6 +59,26 @@ static void test_listener__without_a_usable_runtime_directory(void **state)
     assert_made_in("/tmp");
 }
 
+/* Who becomes root without a login may have another user's, who could put a socket in the place of ours. */
+static void test_listener__not_where_somebody_else_may_write(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    char parent[] = "/tmp/nbdpull-test-XXXXXX";
+    assert_non_null(mkdtemp(parent));
+    setenv("XDG_RUNTIME_DIR", parent, 1);
+    assert_made_in(parent);
+    assert_int_equal(chmod(parent, 0722), 0);
+    assert_made_in("/tmp");
+    if (geteuid() == 0) {
+        assert_int_equal(chmod(parent, 0700), 0);
+        assert_int_equal(chown(parent, 65534, 65534), 0);
+        assert_made_in("/tmp");
+    }
+    unsetenv("XDG_RUNTIME_DIR");
+    ok(np_dir_remove(AT_FDCWD, parent, parent, &err));
+}
+
 static void test_listener__usable_whatever_the_umask(void **state)
 {
     (void)state;
@@ -73,6 +93,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_listener__the_runtime_directory_unless_it_is_too_long),
         cmocka_unit_test(test_listener__without_a_usable_runtime_directory),
+        cmocka_unit_test(test_listener__not_where_somebody_else_may_write),
         cmocka_unit_test(test_listener__usable_whatever_the_umask),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -93,6 +93,41 @@ static void test_lock__symbolic_link_is_refused(void **state)
     FAILS_WITH(NP_DAMAGED, np_set_open(fixture.path, NP_SET_WRITE, "", &set, &err), "symbolic link");
 }
 
+/* Sets that were copied as names share it; or somebody has given it the name of a file that is another's. */
+static void test_lock__file_with_other_names_is_not_written_to(void **state)
+{
+    (void)state;
+    struct stat st;
+    np_set_close(open_set(NP_SET_CREATE));
+    assert_int_equal(unlink(at("lock")), 0);
+    write_text("foreign", "not ours");
+    assert_int_equal(chmod(at("foreign"), 0644), 0);
+    assert_int_equal(link(at("foreign"), at("lock")), 0);
+
+    struct np_error err = NP_ERROR_INIT;
+    struct np_set *second;
+    NP_OPEN(set, NP_SET_WRITE);
+    fails(NP_BUSY, np_set_open(fixture.path, NP_SET_WRITE, "", &second, &err));
+    NP_AUTO_FREE char *text = read_text("foreign");
+    assert_string_equal(text, "not ours");
+    assert_int_equal(stat(at("foreign"), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0644);
+}
+
+static void test_lock__what_is_no_file_is_refused(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct np_set *set;
+    np_set_close(open_set(NP_SET_CREATE));
+    assert_int_equal(unlink(at("lock")), 0);
+    assert_int_equal(mkfifo(at("lock"), 0600), 0);
+    FAILS_WITH(NP_DAMAGED, np_set_open(fixture.path, NP_SET_WRITE, "", &set, &err), "not a regular file");
+    assert_int_equal(unlink(at("lock")), 0);
+    assert_int_equal(mkdir(at("lock"), 0700), 0);
+    fails(NP_FAILED, np_set_open(fixture.path, NP_SET_WRITE, "", &set, &err));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -100,6 +135,8 @@ int main(void)
         TEST(test_lock__inherited_descriptor_keeps_it_after_close),
         TEST(test_lock__dead_holder_with_a_live_guardian_is_said),
         TEST(test_lock__symbolic_link_is_refused),
+        TEST(test_lock__file_with_other_names_is_not_written_to),
+        TEST(test_lock__what_is_no_file_is_refused),
     };
     return cmocka_run_group_tests_name("set_lock", tests, NULL, NULL);
 }
