@@ -3,6 +3,7 @@
  * and removed by others (include/nbdpull/image_file.h).
  */
 #include "checkpoint.h"
+#include "checkpoint_xml.h"
 #include "domain.h"
 #include "nbdpull/cleanup.h"
 #include "virt_error.h"
@@ -71,19 +72,7 @@ int np_checkpoint_targets(struct np_domain *domain, const char *name, struct np_
                            : virDomainCheckpointGetXMLDesc(checkpoint, VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN);
     if (xml == NULL)
         return np_virt_error(err, "cannot get checkpoint %s of domain %s", name, domain->name);
-    NP_XML_DOC xmlDocPtr doc = NULL;
-    if (np_xml_parse(xml, "checkpoint XML", "domaincheckpoint", &doc, err) < 0)
-        return -1;
-    NP_XML_FOUND xmlXPathObjectPtr covered =
-        np_xml_find(doc, "/domaincheckpoint/disks/disk[@checkpoint='bitmap']");
-    if (covered == NULL)
-        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot read the XML of checkpoint %s", name);
-    for (size_t i = 0; i < np_xml_count(covered); i++) {
-        NP_AUTO_FREE char *target = np_xml_attribute(np_xml_at(covered, i), "name");
-        if (target != NULL && np_names_add(targets, target, err) < 0)
-            return -1;
-    }
-    return 0;
+    return np_checkpoint_xml_targets(xml, targets, err);
 }
 
 int np_checkpoint_forget(struct np_domain *domain, const char *name, struct np_error *err)

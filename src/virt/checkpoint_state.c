@@ -2,36 +2,13 @@
  * Whether a checkpoint of ours can still be used, and telling libvirt again of one that it has lost.
  */
 #include "checkpoint.h"
+#include "checkpoint_xml.h"
 #include "domain.h"
 #include "nbdpull/cleanup.h"
 #include "virt_error.h"
-#include "xml.h"
 
-#include <errno.h>
 #include <libvirt/virterror.h>
 #include <string.h>
-
-/* libvirt leaves out the size of a disk whose bitmap is lost or inconsistent. */
-static int read_size(const char *xml, const char *target, struct np_checkpoint_state *state,
-                     struct np_error *err)
-{
-    NP_XML_DOC xmlDocPtr doc = NULL;
-    if (np_xml_parse(xml, "checkpoint XML", "domaincheckpoint", &doc, err) < 0)
-        return -1;
-    NP_XML_FOUND xmlXPathObjectPtr disks =
-        np_xml_find(doc, "/domaincheckpoint/disks/disk[@checkpoint='bitmap']");
-    if (disks == NULL)
-        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot read the XML of a checkpoint");
-    for (size_t i = 0; i < np_xml_count(disks); i++) {
-        xmlNodePtr disk = np_xml_at(disks, i);
-        NP_AUTO_FREE char *size = np_xml_attribute(disk, "size");
-        if (!np_xml_attribute_is(disk, "name", target) || size == NULL)
-            continue;
-        state->usable = true;
-        state->dirty_bytes = strtoull(size, NULL, 10);
-    }
-    return 0;
-}
 
 static int get_sizes(struct np_domain *domain, const char *name, char **xml, struct np_error *err)
 {
@@ -58,27 +35,10 @@ int np_checkpoint_probe(struct np_domain *domain, const char *name, const char *
     state->known = xml != NULL;
     if (xml == NULL)
         return 0;
-    return read_size(xml, target, state, err);
+    return np_checkpoint_xml_size(xml, target, state, err);
 }
 
 /* ---- telling again ---- */
-
-/* The saved XML names a parent that may be gone and describes the domain as it was: neither is needed, and
- * both can make libvirt refuse. */
-static int read_saved(const char *saved_xml, const char *name, xmlDocPtr *doc, struct np_error *err)
-{
-    if (np_xml_parse(saved_xml, "checkpoint XML", "domaincheckpoint", doc, err) < 0)
-        return -1;
-    xmlNodePtr named = np_xml_child(xmlDocGetRootElement(*doc), "name");
-    NP_AUTO_FREE char *found = named == NULL ? NULL : np_xml_text(named);
-    if (found == NULL || strcmp(found, name) != 0)
-        return np_fail(err, NP_DAMAGED, "the saved checkpoint XML is of \"%s\", not of %s",
-                       found != NULL ? found : "", name);
-    return np_xml_remove_all(*doc,
-                             "/domaincheckpoint/parent | /domaincheckpoint/domain | "
-                             "/domaincheckpoint/disks/disk/@size",
-                             err);
-}
 
 /* @return true when libvirt knows it now; else its last error says why not */
 static bool tell(struct np_domain *domain, xmlDocPtr doc, unsigned validate)
@@ -151,7 +111,8 @@ int np_checkpoint_redefine(struct np_domain *domain, const char *saved_xml, cons
 {
     NP_XML_DOC xmlDocPtr doc = NULL;
     bool active; /* only a running QEMU can tell whether the bitmaps are there */
-    if (read_saved(saved_xml, name, &doc, err) < 0 || np_domain_is_active(domain, &active, err) < 0)
+    if (np_checkpoint_xml_saved(saved_xml, name, &doc, err) < 0 ||
+        np_domain_is_active(domain, &active, err) < 0)
         return -1;
     while (!tell(domain, doc, active ? VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE_VALIDATE : 0)) {
         if (np_virt_error_code() == VIR_ERR_CHECKPOINT_INCONSISTENT)
