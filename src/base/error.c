@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void fill(struct np_error *err, enum np_class class, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void fill(struct np_error *err, enum np_class class,
+                                                       const char *format, va_list args)
 {
     assert(class != NP_OK);
     err->class = class;

@@ -14,7 +14,8 @@ void np_log_to(np_log_sink *sink, void *ctx)
     sink_ctx = ctx;
 }
 
-static void emit(enum np_log_level level, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void emit(enum np_log_level level, const char *format,
+                                                       va_list args)
 {
     if (sink_function == NULL)
         return;
