@@ -112,7 +112,7 @@ static int drop_dead_disk(struct np_domain *domain, virDomainCheckpointPtr check
         return 0;
     if (!np_xml_set(dead, "checkpoint", "no"))
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot change the XML of checkpoint %s", name);
-    xmlUnsetProp(dead, BAD_CAST "bitmap");
+    xmlUnsetProp(dead, (const xmlChar *)"bitmap");
     return redefine(domain, name, doc, err);
 }
 

@@ -156,7 +156,7 @@ static bool empty_text(xmlNodePtr node)
 
 static bool silent_audio(xmlNodePtr node)
 {
-    xmlUnsetProp(node, BAD_CAST "path");
+    xmlUnsetProp(node, (const xmlChar *)"path");
     return np_xml_set(node, "type", "none");
 }
 
@@ -227,8 +227,8 @@ static bool set_driver(xmlNodePtr node, const char *format)
             return false;
     }
     remove_children(driver, "metadata_cache");
-    xmlUnsetProp(driver, BAD_CAST "copy_on_read");
-    xmlUnsetProp(driver, BAD_CAST "discard_no_unref");
+    xmlUnsetProp(driver, (const xmlChar *)"copy_on_read");
+    xmlUnsetProp(driver, (const xmlChar *)"discard_no_unref");
     return np_xml_set(driver, "type", format);
 }
 
@@ -314,7 +314,7 @@ static int set_nvram(xmlNodePtr root, const char *path, struct np_error *err)
     xmlNodePtr os = np_xml_child(root, "os");
     xmlNodePtr node = os == NULL ? NULL : np_xml_child(os, "nvram");
     if (node != NULL)
-        xmlUnsetProp(node, BAD_CAST "type"); /* of a source, where a path follows */
+        xmlUnsetProp(node, (const xmlChar *)"type"); /* of a source, where a path follows */
     if (path == NULL)
         return node == NULL ? 0 : forget_nvram(node, err);
     if (node == NULL && os != NULL)

@@ -45,7 +45,7 @@ int np_xml_parse(const char *text, const char *what, const char *root, xmlDocPtr
 
 xmlDocPtr np_xml_new(const char *root)
 {
-    NP_XML_DOC xmlDocPtr doc = xmlNewDoc(BAD_CAST "1.0");
+    NP_XML_DOC xmlDocPtr doc = xmlNewDoc((const xmlChar *)"1.0");
     xmlNodePtr element = doc == NULL ? NULL : xmlNewDocNode(doc, NULL, (const xmlChar *)root, NULL);
     if (element == NULL)
         return NULL;

@@ -36,7 +36,7 @@ static inline _Noreturn void broken(const char *file, int line, const char *what
 {
     fprintf(stderr, "%s:%d: this must hold: %s\n", file, line, what);
     if (err != NULL)
-        fprintf(stderr, "  class %d: %s\n", err->class, err->message);
+        fprintf(stderr, "  class %u: %s\n", (unsigned)err->class, err->message);
     abort();
 }
 

@@ -87,11 +87,11 @@ static void check_point_disk(const struct np_point *point, const struct np_point
 }
 
 /* Every name of a file is one that the store takes for its own. */
-static void check_files(const struct np_point *point)
+static void check_files(struct np_point *point)
 {
     for (size_t i = 0; i < point->disk_count; i++)
         check_point_disk(point, &point->disks[i]);
-    struct np_points points = {.list = (struct np_point *)point, .count = 1};
+    struct np_points points = {.list = point, .count = 1};
     for (size_t i = 0; i < point->disk_count; i++) {
         NP_AUTO_FREE const struct np_point_disk **path = NULL;
         struct np_error err = NP_ERROR_INIT;
@@ -193,7 +193,8 @@ static void read_deferred(struct one *one)
     struct np_error err = NP_ERROR_INIT;
     NP_CLEANUP(np_names_clear) struct np_names names = {0};
     NP_CLEANUP(np_names_clear) struct np_names second = {0};
-    struct np_set set = {.path = "/set", .store = &one->store};
+    char path[] = "/set";
+    struct np_set set = {.path = path, .store = &one->store};
     if (np_set_deferred_read(&set, &names, &err) < 0) {
         refused(&err);
         return;

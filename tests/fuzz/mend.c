@@ -367,11 +367,11 @@ static void link_dir(const struct mending *mending, struct part *dir)
         mend_place(mending, at);
 }
 
-static struct part *dir_of(const struct parts *parts)
+static struct part *dir_of(struct parts *parts)
 {
     for (size_t i = parts->count; i > 0; i--) {
         if (type_of(&parts->list[i - 1]) == NP_RECORD_DIR)
-            return (struct part *)&parts->list[i - 1];
+            return &parts->list[i - 1];
     }
     return NULL;
 }

@@ -156,9 +156,9 @@ static inline void fix_leaf_links(const struct parts *parts, struct part *leaf)
 }
 
 /* As the writer would have made it of the disk's records since its leaf before. */
-static inline void rebuild_leaf(const struct parts *parts, size_t number)
+static inline void rebuild_leaf(struct parts *parts, size_t number)
 {
-    struct part *leaf = (struct part *)&parts->list[number];
+    struct part *leaf = &parts->list[number];
     const struct np_geometry *geometry = &np_meta_disk_by_id(parts->meta, leaf->header.disk)->geometry;
     uint32_t size = np_index_node_entry_size(geometry), map = np_map_bytes(geometry);
     struct memory table = {0}, data = {0};

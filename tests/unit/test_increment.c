@@ -52,7 +52,7 @@ static void guest_write(struct guest *guest, uint64_t offset, uint64_t length, i
         guest->dirty[s] = true;
         guest->hole[s] = kind == 2;
         for (unsigned i = 0; i < SECTOR; i++)
-            guest->bytes[s * SECTOR + i] = kind == 0 ? (uint8_t)(rand() % 5 + 1) : 0;
+            guest->bytes[s * SECTOR + i] = (uint8_t)(kind == 0 ? rand() % 5 + 1 : 0);
     }
 }
 

@@ -9,8 +9,8 @@
 
 static int parse(const char *text, uint64_t *size, struct np_error *err)
 {
-    char word[64];
-    char *argv[] = {"backup", "--size", word, NULL};
+    char command[] = "backup", option[] = "--size", word[64];
+    char *argv[] = {command, option, word, NULL};
     struct np_common common = {0};
     const struct np_option options[] = {{0, "size", NP_OPTION_SIZE, size}, {0}};
     snprintf(word, sizeof(word), "%s", text);

@@ -222,8 +222,9 @@ static void test_disks__qcow2_of_version_2_holds_no_bitmap(void **state)
     close(fd);
     for (uint8_t version = 2; version <= 3; version++) {
         write_header(path, version);
+        char type[] = "file";
         struct np_domain_disk disk = {
-            .source_type = (char *)"file", .source = path, .can_backup = true, .can_bitmap = true};
+            .source_type = type, .source = path, .can_backup = true, .can_bitmap = true};
         np_disks_look_at_image(&disk);
         assert_int_equal(disk.can_bitmap, version == 3);
         assert_int_equal(has(disk.why, "compat=1.1"), version == 2);
@@ -432,7 +433,8 @@ static void test_xml__nvram_path(void **state)
         struct np_error err = NP_ERROR_INIT;
         char xml[256];
         snprintf(xml, sizeof(xml), "<domain><os>%s</os></domain>", kinds[i][0]);
-        NP_AUTO_FREE char *path = (char *)"unset";
+        char unset[] = "unset";
+        NP_AUTO_FREE char *path = unset;
         ok(np_xml_nvram(xml, &path, &err));
         assert_int_equal(path == NULL, kinds[i][1] == NULL);
         if (path != NULL)
