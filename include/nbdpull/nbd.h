@@ -9,6 +9,7 @@
 #ifndef NBDPULL_NBD_H
 #define NBDPULL_NBD_H
 
+#include "nbdpull/cancel.h"
 #include "nbdpull/source.h"
 
 /**
@@ -17,10 +18,12 @@
  * @param export_name copied
  * @param bitmap      dirty bitmap exported with it ("qemu:dirty-bitmap:NAME" without the prefix), or NULL.
  * When given and the server does not offer it: an error, never "nothing dirty".
+ * @param cancel      borrowed until np_nbd_source_close, or NULL: whoever asks it to stop ends this call, and
+ * whatever readers do or wait for, also where nobody looks at it between requests; the reason is the error
  * @param source      out, owned: np_nbd_source_close
  */
 int np_nbd_source_open(const char *socket, const char *export_name, const char *bitmap,
-                       struct np_source *source, struct np_error *err);
+                       struct np_cancel *cancel, struct np_source *source, struct np_error *err);
 void np_nbd_source_close(struct np_source *source); /**< readers are closed; takes a zeroed struct */
 
 /** Block sizes the server advertises (minimum, preferred), 0 when it does not. */

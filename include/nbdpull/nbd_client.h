@@ -8,20 +8,27 @@
 #ifndef NBDPULL_NBD_CLIENT_H
 #define NBDPULL_NBD_CLIENT_H
 
+#include "nbdpull/cancel.h"
 #include "nbdpull/error.h"
 
 #include <pthread.h>
 
 struct np_nbd_client;
 
-/** The connections that np_nbd_group_interrupt ends. */
+/** The connections that np_nbd_group_interrupt ends. Does not move in memory. */
 struct np_nbd_group {
+    struct np_cancel *cancel; /* or NULL */
+    struct np_cancel_entry on_cancel;
     pthread_mutex_t lock; /* guards all below, and the clients' links */
     bool interrupted;
     struct np_nbd_client *first;
 };
 
-void np_nbd_group_init(struct np_nbd_group *group);
+/**
+ * @param cancel borrowed until np_nbd_group_clear, or NULL: whoever asks it to stop interrupts the group, and
+ * what fails then fails with the reason
+ */
+void np_nbd_group_init(struct np_nbd_group *group, struct np_cancel *cancel);
 void np_nbd_group_clear(struct np_nbd_group *group); /**< its clients are closed */
 
 /** Make everything fail soon that the group's clients do or wait for, and every later open. Does not block.

@@ -31,7 +31,8 @@ struct np_qemu_nbd_spec {
     const char *socket;      /**< path to listen at; NULL: a private place */
 };
 
-void np_qemu_nbd_init(struct np_qemu_nbd *server);
+/** @param cancel borrowed until np_qemu_nbd_clear, or NULL: as of np_nbd_group_init */
+void np_qemu_nbd_init(struct np_qemu_nbd *server, struct np_cancel *cancel);
 void np_qemu_nbd_clear(struct np_qemu_nbd *server); /**< ends what runs, removes the socket */
 
 /** Start it. It is not known yet whether it can open the image: np_qemu_nbd_connect tells. */

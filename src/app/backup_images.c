@@ -57,7 +57,7 @@ static int new_images(size_t count, struct np_cancel *cancel, struct np_run_imag
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot serve %zu images", count);
     }
     for (; made->count < count; made->count++)
-        np_qemu_nbd_init(&made->servers[made->count]);
+        np_qemu_nbd_init(&made->servers[made->count], cancel);
     made->cancel = cancel;
     np_cancel_add(cancel, &made->on_cancel, stop_all, made);
     *images = made;
@@ -127,10 +127,12 @@ static int start_server(const struct np_run_disk *disk, const char *socket, stru
     return np_qemu_nbd_start(server, &spec, err);
 }
 
-static int open_source(struct np_run_disk *disk, const struct np_qemu_nbd *server, struct np_error *err)
+static int open_source(const struct np_run *run, struct np_run_disk *disk, const struct np_qemu_nbd *server,
+                       struct np_error *err)
 {
     const char *bitmap = disk->mode == NP_MODE_BITMAP ? disk->parent_disk->checkpoint : NULL;
-    return np_nbd_source_open(server->listener.path, disk->domain_disk->target, bitmap, &disk->source, err);
+    return np_nbd_source_open(server->listener.path, disk->domain_disk->target, bitmap, run->request->cancel,
+                              &disk->source, err);
 }
 
 static int serve(struct np_run *run, struct np_run_images *images, struct np_error *err)
@@ -231,7 +233,7 @@ static int images_open(struct np_run *run, struct np_error *err)
     for (size_t i = 0; i < run->disk_count; i++) {
         struct np_run_disk *disk = &run->disks[i];
         const char *target = disk->domain_disk->target;
-        if (open_source(disk, &run->images->servers[i], err) < 0) {
+        if (open_source(run, disk, &run->images->servers[i], err) < 0) {
             np_error_where(err, target, NP_NO_OFFSET);
             return np_error_context(err, "disk %s", target);
         }
@@ -265,7 +267,8 @@ static int count_dirty(struct np_run *run, struct np_run_disk *disk, uint64_t *b
     struct np_backup_sums sums = {0};
     if (new_images(1, run->request->cancel, &images, err) < 0 ||
         start_server(disk, NULL, &images->servers[0], err) < 0 ||
-        np_qemu_nbd_connect(&images->servers[0], err) < 0 || open_source(disk, &images->servers[0], err) < 0)
+        np_qemu_nbd_connect(&images->servers[0], err) < 0 ||
+        open_source(run, disk, &images->servers[0], err) < 0)
         return np_error_context(err, "disk %s", disk->domain_disk->target);
     const struct np_geometry geometry = np_run_geometry(disk);
     int measured =

@@ -90,7 +90,7 @@ static int job_open(struct np_run *run, struct np_error *err)
         struct np_run_disk *disk = &run->disks[i];
         const char *target = disk->domain_disk->target;
         if (np_nbd_source_open(run->socket, target, disk->mode == NP_MODE_BITMAP ? EXPORT_BITMAP : NULL,
-                               &disk->source, err) < 0) {
+                               run->request->cancel, &disk->source, err) < 0) {
             np_error_where(err, target, NP_NO_OFFSET);
             return np_error_context(err, "disk %s", target);
         }

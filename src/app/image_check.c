@@ -56,7 +56,8 @@ static int compare(const struct np_image_check *check, struct np_chain *chain, s
     struct np_image *image;
     struct np_source source;
     if (check_raw_size(check, watch.size, err) < 0 ||
-        np_image_open(check->path, check->format, check->workers + 1, &image, &source, err) < 0)
+        np_image_open(check->path, check->format, check->workers + 1, check->cancel, &image, &source, err) <
+            0)
         return -1;
     int same = np_verify_image(&options, chain, &source, err);
     np_image_close(image);

@@ -37,6 +37,8 @@ int np_nbd_client_fail(const struct np_nbd_client *client, struct np_error *err,
     vsnprintf(doing, sizeof(doing), what, args);
     va_end(args);
 
+    if (client->group != NULL && np_cancel_check(client->group->cancel, err) < 0)
+        return -1;
     if (client->group != NULL && np_nbd_group_is_interrupted(client->group))
         return np_fail(err, NP_FAILED, "%s: %s: interrupted", client->subject, doing);
     if (client->connected && np_nbd_client_is_lost(client))
@@ -186,8 +188,10 @@ int np_nbd_client_open(const struct np_nbd_address *address, struct np_nbd_group
         return -1;
 
     NP_AUTO_FD int fd = connect_socket(made, address->socket, err);
-    if (fd < 0 || np_nbd_group_join(group, made, err) < 0 || handshake(made, np_steal_fd(&fd), err) < 0)
+    if (fd < 0 || np_nbd_group_join(group, made, err) < 0 || handshake(made, np_steal_fd(&fd), err) < 0) {
+        np_cancel_check(group->cancel, err); /* the server may have been ended because of it */
         return -1;
+    }
     if (check_contexts(made, address, err) < 0 || learn_blocks(made, err) < 0 || make_block(made, err) < 0)
         return -1;
     *client = NP_STEAL(made);

@@ -2,15 +2,23 @@
 
 #include <sys/socket.h>
 
-void np_nbd_group_init(struct np_nbd_group *group)
+static void on_cancel(void *ctx)
+{
+    np_nbd_group_interrupt(ctx);
+}
+
+void np_nbd_group_init(struct np_nbd_group *group, struct np_cancel *cancel)
 {
     pthread_mutex_init(&group->lock, NULL);
     group->interrupted = false;
     group->first = NULL;
+    group->cancel = cancel;
+    np_cancel_add(cancel, &group->on_cancel, on_cancel, group);
 }
 
 void np_nbd_group_clear(struct np_nbd_group *group)
 {
+    np_cancel_remove(group->cancel, &group->on_cancel);
     pthread_mutex_destroy(&group->lock);
 }
 

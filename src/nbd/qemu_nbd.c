@@ -7,11 +7,11 @@
 
 #define BACKLOG 16
 
-void np_qemu_nbd_init(struct np_qemu_nbd *server)
+void np_qemu_nbd_init(struct np_qemu_nbd *server, struct np_cancel *cancel)
 {
     *server = (struct np_qemu_nbd){.listener = NP_LISTENER_NONE};
     np_child_init(&server->child);
-    np_nbd_group_init(&server->group);
+    np_nbd_group_init(&server->group, cancel);
 }
 
 void np_qemu_nbd_clear(struct np_qemu_nbd *server)
@@ -62,6 +62,8 @@ int np_qemu_nbd_connect(struct np_qemu_nbd *server, struct np_error *err)
                                            .lost = "qemu-nbd ended"};
     if (np_nbd_client_open(&address, &server->group, &server->client, err) == 0)
         return 0;
+    if (np_cancel_requested(server->group.cancel))
+        return -1;
     /* What it printed says more than what became of the connection. */
     struct np_error end = NP_ERROR_INIT;
     np_child_end(&server->child);

@@ -110,13 +110,13 @@ static const struct np_source_ops nbd_source = {
     .interrupt = interrupt,
 };
 
-static int disk_new(const char *socket, const char *export_name, const char *bitmap, struct disk **disk,
-                    struct np_error *err)
+static int disk_new(const char *socket, const char *export_name, const char *bitmap, struct np_cancel *cancel,
+                    struct disk **disk, struct np_error *err)
 {
     NP_CLEANUP(cleanup_disk) struct disk *made = calloc(1, sizeof(*made));
     if (made == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "export '%s'", export_name);
-    np_nbd_group_init(&made->group);
+    np_nbd_group_init(&made->group, cancel);
     made->socket = strdup(socket);
     made->export_name = strdup(export_name);
     made->bitmap = bitmap == NULL ? NULL : strdup(bitmap);
@@ -127,11 +127,11 @@ static int disk_new(const char *socket, const char *export_name, const char *bit
 }
 
 int np_nbd_source_open(const char *socket, const char *export_name, const char *bitmap,
-                       struct np_source *source, struct np_error *err)
+                       struct np_cancel *cancel, struct np_source *source, struct np_error *err)
 {
     NP_CLEANUP(cleanup_disk) struct disk *disk = NULL;
     struct np_nbd_client *client;
-    if (disk_new(socket, export_name, bitmap, &disk, err) < 0 || connect_to(disk, &client, err) < 0)
+    if (disk_new(socket, export_name, bitmap, cancel, &disk, err) < 0 || connect_to(disk, &client, err) < 0)
         return -1;
     disk->size = np_nbd_client_size(client);
     np_nbd_client_blocks(client, &disk->minimum, &disk->preferred);

@@ -46,7 +46,7 @@ static int explain(struct np_image *image, const char *path, struct np_error *er
 }
 
 static int serve(struct np_image *image, const char *path, const char *format, unsigned readers,
-                 struct np_error *err)
+                 struct np_cancel *cancel, struct np_error *err)
 {
     char shared[32], form[64];
     snprintf(shared, sizeof(shared), "--shared=%u", readers + 1);
@@ -57,20 +57,20 @@ static int serve(struct np_image *image, const char *path, const char *format, u
     if (np_child_start(&image->child, argv, image->listener.fd, SIGKILL, err) < 0)
         return np_error_context(err, "%s", path);
     np_listener_hand_over(&image->listener);
-    if (np_nbd_source_open(image->listener.path, "", NULL, &image->source, err) < 0)
-        return explain(image, path, err);
+    if (np_nbd_source_open(image->listener.path, "", NULL, cancel, &image->source, err) < 0)
+        return np_cancel_requested(cancel) ? -1 : explain(image, path, err);
     return 0;
 }
 
-int np_image_open(const char *path, const char *format, unsigned readers, struct np_image **image,
-                  struct np_source *source, struct np_error *err)
+int np_image_open(const char *path, const char *format, unsigned readers, struct np_cancel *cancel,
+                  struct np_image **image, struct np_source *source, struct np_error *err)
 {
     NP_CLEANUP(cleanup_image) struct np_image *made = calloc(1, sizeof(*made));
     if (made == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", path);
     made->listener = (struct np_listener)NP_LISTENER_NONE;
     np_child_init(&made->child);
-    if (drop_cached(path, err) < 0 || serve(made, path, format, readers, err) < 0)
+    if (drop_cached(path, err) < 0 || serve(made, path, format, readers, cancel, err) < 0)
         return -1;
     *source = made->source;
     *image = NP_STEAL(made);

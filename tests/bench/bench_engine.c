@@ -205,7 +205,7 @@ static void pull(const char *socket, const char *export_name, const char *codec,
 {
     struct np_error err = NP_ERROR_INIT;
     struct np_source source;
-    if (np_nbd_source_open(socket, export_name, NULL, &source, &err) < 0)
+    if (np_nbd_source_open(socket, export_name, NULL, NULL, &source, &err) < 0)
         die(err.message);
     run(&source, NP_SCOPE_ALL, codec, workers);
     np_nbd_source_close(&source);

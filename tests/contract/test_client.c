@@ -18,7 +18,7 @@ static int try_open(struct fake_nbd *fake, const char *bitmap, struct np_nbd_gro
         .bitmap = bitmap,
         .lost = "a hint",
     };
-    np_nbd_group_init(group);
+    np_nbd_group_init(group, NULL);
     return np_nbd_client_open(&address, group, client, err);
 }
 

@@ -31,7 +31,7 @@ static void open_source(struct opened *opened, const struct server *server, cons
                         const char *bitmap)
 {
     struct np_error err = NP_ERROR_INIT;
-    ok(np_nbd_source_open(server->listener.path, export_name, bitmap, &opened->source, &err));
+    ok(np_nbd_source_open(server->listener.path, export_name, bitmap, NULL, &opened->source, &err));
     ok(opened->source.ops->reader_open(opened->source.ctx, &opened->reader, &err));
 }
 
@@ -169,7 +169,7 @@ static void test_source__a_bitmap_that_is_not_offered_is_an_error(void **state)
     struct np_source source;
     struct server server;
     server_run(&server, "qemu-nbd", "-r", "-t", "-f", "qcow2", "-B", "base", image);
-    fails(NP_FAILED, np_nbd_source_open(server.listener.path, "", "other", &source, &err));
+    fails(NP_FAILED, np_nbd_source_open(server.listener.path, "", "other", NULL, &source, &err));
     assert_non_null(strstr(err.message, "does not offer qemu:dirty-bitmap:other"));
     server_stop(&server);
 }
@@ -181,14 +181,14 @@ static void test_source__errors_name_export_and_socket(void **state)
     struct np_source source;
     struct server server;
     server_run(&server, "qemu-nbd", "-r", "-t", "-f", "qcow2", "-x", "vda", image);
-    fails(NP_FAILED, np_nbd_source_open(server.listener.path, "vdb", NULL, &source, &err));
+    fails(NP_FAILED, np_nbd_source_open(server.listener.path, "vdb", NULL, NULL, &source, &err));
     assert_non_null(strstr(err.message, "export 'vdb' on /"));
     assert_non_null(strstr(err.message, "No such file"));
     server_stop(&server);
-    fails(NP_FAILED, np_nbd_source_open(server.listener.path, "vda", NULL, &source, &err));
+    fails(NP_FAILED, np_nbd_source_open(server.listener.path, "vda", NULL, NULL, &source, &err));
     assert_non_null(strstr(err.message, "No such file"));
     char longer[200] = {[0 ... 150] = 'x'};
-    fails(NP_FAILED, np_nbd_source_open(longer, "vda", NULL, &source, &err));
+    fails(NP_FAILED, np_nbd_source_open(longer, "vda", NULL, NULL, &source, &err));
     assert_non_null(strstr(err.message, "longer than 107 bytes"));
 }
 
@@ -280,7 +280,7 @@ static void test_source__a_disk_that_ends_inside_a_block_is_refused(void **state
     struct server server;
     server_run(&server, "nbdkit", "-f", "--filter=blocksize-policy", "pattern", "size=6000",
                "blocksize-minimum=512");
-    fails(NP_FAILED, np_nbd_source_open(server.listener.path, "", NULL, &source, &err));
+    fails(NP_FAILED, np_nbd_source_open(server.listener.path, "", NULL, NULL, &source, &err));
     assert_non_null(strstr(err.message, "no multiple of the server's minimum block"));
     server_stop(&server);
 }
@@ -292,7 +292,7 @@ static void test_source__no_structured_replies_is_an_error(void **state)
     struct np_source source;
     struct server server;
     server_run(&server, "nbdkit", "-f", "--no-sr", "memory", "1M");
-    fails(NP_FAILED, np_nbd_source_open(server.listener.path, "", NULL, &source, &err));
+    fails(NP_FAILED, np_nbd_source_open(server.listener.path, "", NULL, NULL, &source, &err));
     assert_non_null(strstr(err.message, "structured replies"));
     server_stop(&server);
 }
