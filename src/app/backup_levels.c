@@ -282,8 +282,21 @@ static int check_index(struct np_run_disk *disk, struct np_cancel *cancel, struc
     return 0;
 }
 
+/* What the server says is outside data; to a reader of streams this would be damage. */
+static int check_size(const struct np_run_disk *disk, struct np_error *err)
+{
+    const struct np_geometry geometry = np_run_geometry(disk);
+    struct np_error why = NP_ERROR_INIT;
+    if (np_geometry_check(&geometry, &why) == 0)
+        return 0;
+    np_fail(err, NP_FAILED, "disk %s cannot be stored: %s", disk->domain_disk->target, why.message);
+    return np_error_where(err, disk->domain_disk->target, NP_NO_OFFSET);
+}
+
 static int check_disk(struct np_run *run, struct np_run_disk *disk, struct np_error *err)
 {
+    if (check_size(disk, err) < 0)
+        return -1;
     if (disk->mode == NP_MODE_FULL)
         return 0;
     if (disk->source.size < disk->parent_disk->virtual_size) {
@@ -298,7 +311,8 @@ static int check_disk(struct np_run *run, struct np_run_disk *disk, struct np_er
         return 0;
     if (why.class != NP_DAMAGED) {
         *err = why;
-        return -1;
+        np_error_where(err, disk->domain_disk->target, NP_NO_OFFSET);
+        return np_error_context(err, "disk %s", disk->domain_disk->target);
     }
     np_log_warning("disk %s: the index of its chain is damaged, so all of it is stored: %s",
                    disk->domain_disk->target, why.message);

@@ -62,7 +62,7 @@ static int measure_all(struct np_run *run, uint64_t *total, struct np_error *err
         struct np_backup_sums sums;
         if (np_backup_measure(&disk->source, &geometry, np_run_scope(disk), NULL, run->request->cancel, &sums,
                               err) < 0)
-            return -1;
+            return np_error_where(err, disk->domain_disk->target, NP_NO_OFFSET);
         disk->allocated = sums.data;
         *total += disk->allocated;
     }

@@ -110,6 +110,7 @@ static int handshake(struct np_nbd_client *client, int fd, struct np_error *err)
     if (size < 0)
         return np_nbd_client_fail(client, err, "cannot learn its size");
     client->size = (uint64_t)size;
+    client->read_flags = nbd_can_df(client->nbd) == 1 ? LIBNBD_CMD_FLAG_DF : 0;
     return 0;
 }
 

@@ -23,6 +23,7 @@ struct np_nbd_client {
     uint32_t minimum, preferred; /* as advertised, or 0 */
     uint32_t align;              /* what requests must be multiples of, at least 1 */
     uint32_t request_max;        /* multiple of align */
+    uint32_t read_flags;         /* LIBNBD_CMD_FLAG_DF where the server knows it */
     uint8_t *block;              /* room for one block of `align` bytes when that is more than 1 */
 };
 

@@ -4,6 +4,10 @@
  * A read counts as done when the server reported success for all of it and the pieces it sent cover every
  * byte exactly once. libnbd adds up the sizes of the pieces; a piece sent twice in place of another one would
  * pass there, and the buffer would keep what an earlier read left in it.
+ *
+ * Reads ask for an answer in one piece (DF). QEMU cuts others along what is allocated, which it asks its
+ * images for once more, and hangs up when one of them cannot be read in the middle; asked this way, it tells
+ * the error.
  */
 #include "client.h"
 
@@ -38,7 +42,7 @@ static int read_request(struct np_nbd_client *client, void *buffer, uint64_t off
 {
     struct coverage seen = {.next = offset};
     nbd_chunk_callback piece = {.callback = on_piece, .user_data = &seen};
-    int status = nbd_pread_structured(client->nbd, buffer, length, offset, piece, 0);
+    int status = nbd_pread_structured(client->nbd, buffer, length, offset, piece, client->read_flags);
     if (status < 0 && !seen.gap)
         return np_nbd_client_fail(client, err, "cannot read %zu bytes at %ju", length, (uintmax_t)offset);
     if (status < 0 || seen.next != offset + length)
