@@ -159,18 +159,27 @@ void np_estimate_result_clear(struct np_estimate_result *result); /**< takes a z
 
 /* ---- restore ---- */
 
+/** What a restore does with damage. */
+enum np_salvage_mode {
+    NP_SALVAGE_NO,    /**< it is an error, and nothing damaged is used */
+    NP_SALVAGE_ZERO,  /**< what is lost, or may be, becomes zeroes */
+    NP_SALVAGE_OLDER, /**< it becomes the newest older version that the chain has; zeroes where there is none
+                       */
+};
+
 struct np_restore_request {
-    const char *input;         /**< set directory, stream file, or "-" */
-    int in_fd;                 /**< for "-" */
-    const char *until;         /**< NULL: latest */
-    const char *dir;           /**< target directory; made if its parent exists */
-    bool dry_run;              /**< only say what would be read and written; `dir` is not looked at */
-    struct np_targets disks;   /**< empty: all of the point */
-    const char *format;        /**< a name of the target table */
-    const char *preallocation; /**< NULL: off */
-    uint64_t cluster_size;     /**< bytes; 0: the format's default */
-    const char *compat;        /**< NULL: the format's default */
-    bool verify;               /**< read the images back and compare; not from a pipe */
+    const char *input;            /**< set directory, stream file, or "-" */
+    int in_fd;                    /**< for "-" */
+    const char *until;            /**< NULL: latest */
+    const char *dir;              /**< target directory; made if its parent exists */
+    bool dry_run;                 /**< only say what would be read and written; `dir` is not looked at */
+    struct np_targets disks;      /**< empty: all of the point */
+    const char *format;           /**< a name of the target table */
+    const char *preallocation;    /**< NULL: off */
+    uint64_t cluster_size;        /**< bytes; 0: the format's default */
+    const char *compat;           /**< NULL: the format's default */
+    bool verify;                  /**< read the images back and compare; not from a pipe */
+    enum np_salvage_mode salvage; /**< not from a pipe, and not with verify */
     unsigned workers;
     uint64_t rate; /**< bytes a second written to the images; 0: no limit */
     struct np_cancel *cancel;
@@ -184,6 +193,10 @@ struct np_restored_disk {
     uint64_t zero_bytes, records; /**< of the plan; not known for a pipe */
     size_t streams;               /**< on the disk's path, not known for a pipe */
     double seconds;
+    bool lost;            /**< by a salvage: it is not, or not proven to be, the disk of the point */
+    char *losses;         /**< owned; NULL, or the file that lists what was lost */
+    uint64_t loss_ranges; /**< that it lists */
+    uint64_t lost_bytes, possible_bytes; /**< lost; perhaps lost */
 };
 
 struct np_restore_result {
@@ -197,6 +210,7 @@ struct np_restore_result {
     size_t file_count;
 };
 
+/** @return 0, or -1: with NP_LOSSES all that could be restored is there (or, of a dry run, would be) */
 int np_app_restore(const struct np_restore_request *request, struct np_restore_result *result,
                    struct np_error *err);
 void np_restore_result_clear(struct np_restore_result *result); /**< takes a zeroed struct */

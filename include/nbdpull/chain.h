@@ -12,6 +12,7 @@
 #ifndef NBDPULL_CHAIN_H
 #define NBDPULL_CHAIN_H
 
+#include "nbdpull/salvage.h"
 #include "nbdpull/stream.h"
 
 struct np_chain;
@@ -19,6 +20,8 @@ struct np_chain;
 enum np_chain_kind {
     NP_CHAIN_ZERO, /**< the range reads as zeroes */
     NP_CHAIN_DATA, /**< some granules of a window come from one record */
+    NP_CHAIN_LOST, /**< of a damaged chain only: what other steps say of the range is not what the disk held,
+                      or may not be */
 };
 
 /** One step of the way through the disk. It may be kept; it must not be copied, because entry.map points into
@@ -35,6 +38,11 @@ struct np_chain_step {
     unsigned taken;                 /**< granules to take, at least 1 */
     uint8_t take[NP_MAP_BYTES_MAX]; /**< a map: NP_GRANULE_DATA for each granule to take, absent for others */
     uint8_t map[NP_MAP_BYTES_MAX];  /**< where entry.map points */
+
+    /* Of LOST only: */
+    struct np_loss loss; /**< kind and record of it; the range is the step's */
+    size_t lost_in;      /**< the newest stream that lost it; the count of streams: what they build on */
+    size_t instead;      /**< whose older version other steps give instead; the count: zeroes */
 };
 
 /**
@@ -50,6 +58,24 @@ struct np_chain_step {
 int np_chain_open(struct np_stream *const *streams, const uint16_t *disk_ids, size_t count,
                   const char *target, bool hashes, struct np_chain **chain, struct np_error *err);
 
+/** A stream of a chain that may be damaged. */
+struct np_chain_part {
+    struct np_stream *stream; /**< borrowed until np_chain_close; NULL: nothing is left of it */
+    uint16_t disk_id;         /**< in the stream */
+    struct np_losses *losses; /**< borrowed, at their start; without a stream: of all (np_losses_of_all) */
+    uint64_t size;            /**< without a stream: bytes of the disk in it */
+};
+
+/**
+ * As np_chain_open, of what is left: streams may be missing, the last may have a base, and digests are not
+ * compared. Then no granule is an error: those that are lost are given as zeroes, or as the newest older
+ * version that the chain has, and besides as LOST.
+ * @param parts newest first; at least one has a stream
+ * @param older give older versions, not zeroes
+ */
+int np_chain_open_damaged(const struct np_chain_part *parts, size_t count, const char *target, bool older,
+                          struct np_chain **chain, struct np_error *err);
+
 /** The disk at the point: the newest stream's size, and the grid of all of them. Borrowed. */
 const struct np_geometry *np_chain_geometry(const struct np_chain *chain);
 
@@ -60,6 +86,9 @@ const struct np_geometry *np_chain_geometry(const struct np_chain *chain);
  *   run of zero granules in the window;
  * - neighbouring windows of zeroes are one ZERO, of any length, which may begin with the zero granules at the
  *   end of the window before.
+ *
+ * A damaged chain gives LOST steps too, each before the other steps of the last window that it touches, by
+ * rising offset.
  *
  * A granule that is taken has the same length in its stream as in the newest one. Dead granules are never
  * taken, and a record that newer ones replace in whole gives no step.

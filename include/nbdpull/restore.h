@@ -15,13 +15,17 @@
 
 /** What a restore has come to, bytes of the guest's disk unless said otherwise. */
 struct np_restore_counts {
-    uint64_t covered; /**< read from the plan so far, in guest order for a chain */
-    uint64_t written; /**< data written to the target */
-    uint64_t read;    /**< stored payload bytes read */
+    uint64_t covered;         /**< read from the plan so far, in guest order for a chain */
+    uint64_t written;         /**< data written to the target */
+    uint64_t read;            /**< stored payload bytes read */
+    struct np_hash128 digest; /**< of what was written, when all of it is */
 };
 
 /** Called from the feeding thread. Must return soon. */
 typedef void np_restore_progress(void *ctx, const struct np_restore_counts *counts);
+
+/** Told of each LOST step of a damaged chain, in guest order, from the feeding thread. */
+typedef int np_restore_lost(void *ctx, const struct np_chain_step *step, struct np_error *err);
 
 struct np_restore_options {
     unsigned workers;              /**< 1..NP_WORKERS_MAX */
@@ -29,6 +33,9 @@ struct np_restore_options {
     struct np_cancel *cancel;      /**< or NULL */
     np_restore_progress *progress; /**< or NULL */
     void *progress_ctx;
+    np_restore_lost
+        *lost; /**< for a damaged chain, whose digest is left to the caller to compare; else NULL */
+    void *lost_ctx;
 };
 
 /** A disk to be written. The target reads as zeroes before. */
@@ -46,6 +53,7 @@ struct np_restore_plan {
     uint64_t zero_bytes;   /**< holes of the restored image */
     uint64_t stored_bytes; /**< payload to be read */
     uint64_t records;      /**< DATA records to be read */
+    uint64_t lost_bytes;   /**< of the guest's disk: of a damaged chain, in LOST steps */
 };
 
 /**

@@ -62,27 +62,33 @@ void np_origin_add_totals(struct np_point_disk *disk, const struct np_totals *to
     disk->digest = totals->digest;
 }
 
-static int open_file(struct np_origin *origin, const char *path, uint64_t size, struct np_error *err)
+struct np_input_at np_origin_file_input(struct np_origin *origin)
 {
-    const struct np_input_at input = {.read_at = read_file_at, .ctx = origin, .size = size};
-    origin->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (origin->fd < 0)
-        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open", path);
-    if (np_stream_open(&input, path, &origin->stream, err) < 0)
-        return -1;
+    return (struct np_input_at){.read_at = read_file_at, .ctx = origin, .size = origin->size};
+}
 
+int np_origin_take_meta(struct np_origin *origin, const struct np_meta *meta, struct np_error *err)
+{
     origin->points.list = calloc(1, sizeof(*origin->points.list));
     if (origin->points.list == NULL)
-        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", path);
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", origin->path);
     origin->points.count = 1;
-    const struct np_meta *meta = np_stream_meta(origin->stream);
     snprintf(origin->domain, sizeof(origin->domain), "%s", meta->domain_name);
-    if (np_origin_point_of_meta(meta, path, &origin->points.list[0], err) < 0)
-        return -1;
     origin->domain_uuid = meta->domain;
+    return np_origin_point_of_meta(meta, origin->path, &origin->points.list[0], err);
+}
+
+static int open_stream_of_file(struct np_origin *origin, struct np_error *err)
+{
+    const struct np_input_at input = np_origin_file_input(origin);
+    if (np_stream_open(&input, origin->path, &origin->stream, err) < 0)
+        return -1;
+    const struct np_meta *meta = np_stream_meta(origin->stream);
+    if (np_origin_take_meta(origin, meta, err) < 0)
+        return -1;
     for (size_t i = 0; i < meta->disk_count; i++)
         np_origin_add_totals(&origin->points.list[0].disks[i],
-                             np_stream_totals(origin->stream, meta->disks[i].id), size);
+                             np_stream_totals(origin->stream, meta->disks[i].id), origin->size);
     return 0;
 }
 
@@ -112,8 +118,11 @@ static int open_any(struct np_origin *origin, const char *path, np_set_bad_point
                        "%s: neither a backup set (a directory) nor a stream (a file); use - to "
                        "read a pipe",
                        path);
-    if (!S_ISDIR(st.st_mode))
-        return open_file(origin, path, (uint64_t)st.st_size, err);
+    if (!S_ISDIR(st.st_mode)) {
+        origin->size = (uint64_t)st.st_size;
+        origin->fd = open(path, O_RDONLY | O_CLOEXEC);
+        return origin->fd >= 0 ? 0 : np_fail_errno(err, NP_FAILED, errno, "%s: cannot open", path);
+    }
     if (np_set_open(path, NP_SET_READ, "", &origin->set, err) < 0)
         return -1;
     snprintf(origin->domain, sizeof(origin->domain), "%s", np_set_domain_name(origin->set));
@@ -133,7 +142,9 @@ int np_origin_open(const char *path, const char *until, bool may_be_empty, struc
                    struct np_error *err)
 {
     *origin = (struct np_origin){.fd = -1, .path = path};
-    if (open_any(origin, path, NULL, NULL, err) < 0 || choose_point(origin, until, may_be_empty, err) < 0) {
+    if (open_any(origin, path, NULL, NULL, err) < 0 ||
+        (origin->set == NULL && open_stream_of_file(origin, err) < 0) ||
+        choose_point(origin, until, may_be_empty, err) < 0) {
         np_origin_close(origin);
         return -1;
     }
@@ -142,6 +153,17 @@ int np_origin_open(const char *path, const char *until, bool may_be_empty, struc
 
 int np_origin_open_all(const char *path, np_set_bad_point *bad, void *ctx, struct np_origin *origin,
                        struct np_error *err)
+{
+    *origin = (struct np_origin){.fd = -1, .path = path};
+    if (open_any(origin, path, bad, ctx, err) == 0 &&
+        (origin->set != NULL || open_stream_of_file(origin, err) == 0))
+        return 0;
+    np_origin_close(origin);
+    return -1;
+}
+
+int np_origin_open_left(const char *path, np_set_bad_point *bad, void *ctx, struct np_origin *origin,
+                        struct np_error *err)
 {
     *origin = (struct np_origin){.fd = -1, .path = path};
     if (open_any(origin, path, bad, ctx, err) == 0)

@@ -26,6 +26,7 @@ struct np_origin {
     const struct np_point *point; /**< the one chosen; borrowed from points */
     int fd;                       /**< of the file, or -1 */
     const char *path;
+    uint64_t size;            /**< of the file, bytes */
     struct np_stream *stream; /**< of the file, or NULL */
     char domain[256];
     struct np_uuid domain_uuid;
@@ -42,6 +43,16 @@ int np_origin_open(const char *path, const char *until, bool may_be_empty, struc
 /** As np_origin_open, but no point is chosen, and point records that are no good are told of and left out. */
 int np_origin_open_all(const char *path, np_set_bad_point *bad, void *ctx, struct np_origin *origin,
                        struct np_error *err);
+/** As np_origin_open_all, but of a file nothing is read: np_origin_take_meta says what is in it. */
+int np_origin_open_left(const char *path, np_set_bad_point *bad, void *ctx, struct np_origin *origin,
+                        struct np_error *err);
+
+/** The one point of a file. @param meta copied */
+int np_origin_take_meta(struct np_origin *origin, const struct np_meta *meta, struct np_error *err);
+
+/** The bytes of a file. Borrowed from the origin */
+struct np_input_at np_origin_file_input(struct np_origin *origin);
+
 void np_origin_close(struct np_origin *origin); /**< takes a zeroed struct */
 
 /**

@@ -19,23 +19,16 @@
 
 #define COMPANION_LIMIT (16u << 20)
 
-struct restore {
-    const struct np_restore_request *request;
-    struct np_restore_result *result;
-    const struct np_target_ops *ops;
-    struct np_restore_dir dir;
-    struct np_companions companions;
-    struct np_restore_disk *disks; /* owned; with the targets made so far */
-    char (*files)[80];             /* owned; file name of each */
-    size_t count, committed;
-    uint64_t done, total; /* for the progress */
-};
-
-static void restore_clear(struct restore *restore)
+static void restore_clear(struct np_restore *restore)
 {
-    for (size_t i = 0; i < restore->count; i++)
+    for (size_t i = 0; i < restore->count; i++) {
         if (restore->disks[i].target != NULL)
             restore->ops->close(restore->disks[i].target);
+        np_salvage_close_disk(&restore->salvaged[i]);
+        np_loss_report_close(&restore->reports[i]);
+    }
+    free(restore->salvaged);
+    free(restore->reports);
     free(restore->disks);
     free(restore->files);
     np_companions_clear(&restore->companions);
@@ -44,8 +37,8 @@ static void restore_clear(struct restore *restore)
 
 /* ---- which disks ---- */
 
-static int note_disk(struct restore *restore, const char *target, uint16_t id,
-                     const struct np_geometry *geometry, struct np_error *err)
+int np_restore_note_disk(struct np_restore *restore, const char *target, uint16_t id,
+                         const struct np_geometry *geometry, struct np_error *err)
 {
     size_t i = restore->count;
     snprintf(restore->files[i], sizeof(restore->files[i]), "%s.%s", target, restore->ops->extension);
@@ -68,12 +61,15 @@ static int note_disk(struct restore *restore, const char *target, uint16_t id,
     return np_restore_refuse_existing(&restore->dir, restore->files[i], err);
 }
 
-static int make_room(struct restore *restore, size_t disks, struct np_error *err)
+static int make_room(struct np_restore *restore, size_t disks, struct np_error *err)
 {
     restore->disks = calloc(disks + 1, sizeof(*restore->disks));
     restore->files = calloc(disks + 1, sizeof(*restore->files));
     restore->result->disks = calloc(disks + 1, sizeof(*restore->result->disks));
-    if (restore->disks == NULL || restore->files == NULL || restore->result->disks == NULL)
+    restore->salvaged = calloc(disks + 1, sizeof(*restore->salvaged));
+    restore->reports = calloc(disks + 1, sizeof(*restore->reports));
+    if (restore->disks == NULL || restore->files == NULL || restore->result->disks == NULL ||
+        restore->salvaged == NULL || restore->reports == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot list the disks");
     return 0;
 }
@@ -148,7 +144,7 @@ static void name_elsewhere(const struct np_restore_request *request, const struc
 
 /* ---- targets ---- */
 
-static int make_target(struct restore *restore, size_t i, struct np_error *err)
+static int make_target(struct np_restore *restore, size_t i, struct np_error *err)
 {
     struct np_restore_disk *disk = &restore->disks[i];
     const struct np_target_options options = {
@@ -168,20 +164,27 @@ static int make_target(struct restore *restore, size_t i, struct np_error *err)
     return 0;
 }
 
-static void take_back(struct restore *restore)
+static void take_back(struct np_restore *restore)
 {
     for (size_t i = 0; i < restore->committed; i++)
         if (unlinkat(restore->dir.fd, restore->files[i], 0) < 0)
             np_log_warning("%s/%s belongs to a restore that failed and could not be removed",
                            restore->dir.path, restore->files[i]);
+    for (size_t i = 0; i < restore->count; i++)
+        if (restore->result->disks[i].losses != NULL)
+            unlink(restore->result->disks[i].losses);
     for (size_t i = 0; i < restore->result->file_count; i++)
         unlinkat(restore->dir.fd, strrchr(restore->result->files[i], '/') + 1, 0);
     restore->committed = 0;
 }
 
 /* All disks are written and checked: put them into place, or none. */
-static int commit_all(struct restore *restore, struct np_error *err)
+static int commit_all(struct np_restore *restore, struct np_error *err)
 {
+    if (np_salvage_place_reports(restore, err) < 0) {
+        take_back(restore);
+        return -1;
+    }
     for (size_t i = 0; i < restore->count; i++) {
         if (np_cancel_check(restore->request->cancel, err) < 0 ||
             restore->ops->commit(restore->disks[i].target, err) < 0) {
@@ -201,16 +204,10 @@ static int commit_all(struct restore *restore, struct np_error *err)
 
 /* ---- progress ---- */
 
-struct watch {
-    const struct restore *restore;
-    size_t disk;
-    uint64_t disk_total;
-};
-
 static void watch_progress(void *ctx, const struct np_restore_counts *counts)
 {
-    const struct watch *watch = ctx;
-    const struct restore *restore = watch->restore;
+    const struct np_restore_watch *watch = ctx;
+    const struct np_restore *restore = watch->restore;
     const struct np_progress progress = {
         .target = restore->disks[watch->disk].target_name,
         .disk = watch->disk,
@@ -223,7 +220,8 @@ static void watch_progress(void *ctx, const struct np_restore_counts *counts)
     restore->request->progress.show(restore->request->progress.ctx, &progress);
 }
 
-static struct np_restore_options engine_options(const struct restore *restore, struct watch *watch)
+struct np_restore_options np_restore_engine_options(const struct np_restore *restore,
+                                                    struct np_restore_watch *watch)
 {
     const struct np_restore_request *request = restore->request;
     return (struct np_restore_options){
@@ -237,7 +235,7 @@ static struct np_restore_options engine_options(const struct restore *restore, s
 
 /* ---- from a set or a file ---- */
 
-static int take_companions(struct restore *restore, struct np_stream *stream, struct np_error *err)
+int np_restore_take_companions(struct np_restore *restore, struct np_stream *stream, struct np_error *err)
 {
     static const char *const names[] = {"domain.xml", "domain-live.xml", "nvram"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -246,41 +244,53 @@ static int take_companions(struct restore *restore, struct np_stream *stream, st
         void *found = NULL;
         if (!np_companions_slot(&restore->companions, names[i], &bytes, &size))
             continue;
-        if (np_stream_blob(stream, names[i], COMPANION_LIMIT, &found, size, err) < 0)
-            return -1;
+        struct np_error mine = NP_ERROR_INIT;
+        if (np_stream_blob(stream, names[i], COMPANION_LIMIT, &found, size, &mine) < 0) {
+            if (restore->request->salvage == NP_SALVAGE_NO || mine.class != NP_DAMAGED) {
+                *err = mine;
+                return -1;
+            }
+            np_log_warning("%s", mine.message);
+            restore->companions_lost = names[i];
+        }
         *bytes = found;
     }
     return 0;
 }
 
-static int survey_disk(struct restore *restore, struct np_origin *origin, const struct np_point_disk *disk,
+int np_restore_survey_chain(struct np_restore *restore, struct np_chain *chain, size_t streams,
+                            struct np_error *err)
+{
+    struct np_restore_plan plan;
+    if (np_restore_survey(chain, restore->request->cancel, &plan, err) < 0)
+        return -1;
+    struct np_restored_disk *planned = &restore->result->disks[restore->count - 1];
+    planned->data_bytes = plan.data_bytes;
+    planned->read_bytes = plan.stored_bytes;
+    planned->zero_bytes = plan.zero_bytes;
+    planned->records = plan.records;
+    planned->streams = streams;
+    restore->total += plan.data_bytes;
+    return 0;
+}
+
+static int survey_disk(struct np_restore *restore, struct np_origin *origin, const struct np_point_disk *disk,
                        struct np_error *err)
 {
     struct np_origin_disk opened;
-    struct np_restore_plan plan;
     if (np_origin_open_disk(origin, disk->target, false, &opened, err) < 0)
         return -1;
-    const struct np_meta *meta = np_stream_meta(opened.streams[0]);
-    const struct np_meta_disk *meta_disk = np_meta_disk_by_id(meta, opened.ids[0]);
-    int result = note_disk(restore, disk->target, opened.ids[0], &meta_disk->geometry, err);
+    int result =
+        np_restore_note_disk(restore, disk->target, opened.ids[0], np_chain_geometry(opened.chain), err);
     if (result == 0 && restore->count == 1)
-        result = take_companions(restore, opened.streams[0], err);
+        result = np_restore_take_companions(restore, opened.streams[0], err);
     if (result == 0)
-        result = np_restore_survey(opened.chain, restore->request->cancel, &plan, err);
-    if (result == 0) {
-        struct np_restored_disk *planned = &restore->result->disks[restore->count - 1];
-        planned->data_bytes = plan.data_bytes;
-        planned->read_bytes = plan.stored_bytes;
-        planned->zero_bytes = plan.zero_bytes;
-        planned->records = plan.records;
-        planned->streams = opened.count;
-        restore->total += plan.data_bytes;
-    }
+        result = np_restore_survey_chain(restore, opened.chain, opened.count, err);
     np_origin_close_disk(origin, &opened);
     return result;
 }
 
-static int survey(struct restore *restore, struct np_origin *origin, struct np_error *err)
+static int survey(struct np_restore *restore, struct np_origin *origin, struct np_error *err)
 {
     const struct np_point *point = origin->point;
     if (make_room(restore, point->disk_count, err) < 0 ||
@@ -290,7 +300,9 @@ static int survey(struct restore *restore, struct np_origin *origin, struct np_e
         const struct np_point_disk *disk = &point->disks[i];
         if (!np_targets_want(&restore->request->disks, disk->target))
             continue;
-        if (disk->stored && survey_disk(restore, origin, disk, err) < 0)
+        if (disk->stored &&
+            (restore->request->salvage != NP_SALVAGE_NO ? np_salvage_survey(restore, origin, disk, err)
+                                                        : survey_disk(restore, origin, disk, err)) < 0)
             return -1;
     }
     if (restore->count == 0)
@@ -298,11 +310,11 @@ static int survey(struct restore *restore, struct np_origin *origin, struct np_e
     return restore->request->dry_run ? 0 : np_restore_refuse_companions(&restore->dir, err);
 }
 
-static int write_disk(struct restore *restore, struct np_origin *origin, size_t i, struct np_error *err)
+static int write_disk(struct np_restore *restore, struct np_origin *origin, size_t i, struct np_error *err)
 {
     struct np_restored_disk *result = &restore->result->disks[i];
-    struct watch watch = {.restore = restore, .disk = i, .disk_total = result->data_bytes};
-    const struct np_restore_options options = engine_options(restore, &watch);
+    struct np_restore_watch watch = {.restore = restore, .disk = i, .disk_total = result->data_bytes};
+    const struct np_restore_options options = np_restore_engine_options(restore, &watch);
     struct np_origin_disk opened;
     struct np_restore_counts counts;
     double began = np_clock_seconds();
@@ -319,7 +331,7 @@ static int write_disk(struct restore *restore, struct np_origin *origin, size_t 
 }
 
 /* What was written is read back, from the disk where the kernel lets go of it, by QEMU's code. */
-static int read_back(struct restore *restore, struct np_origin *origin, struct np_error *err)
+static int read_back(struct np_restore *restore, struct np_origin *origin, struct np_error *err)
 {
     const struct np_restore_request *request = restore->request;
     for (size_t i = 0; request->verify && i < restore->count; i++) {
@@ -343,16 +355,20 @@ static int read_back(struct restore *restore, struct np_origin *origin, struct n
     return 0;
 }
 
-static int restore_disks(struct restore *restore, struct np_origin *origin, struct np_error *err)
+static int restore_disks(struct np_restore *restore, struct np_origin *origin, struct np_error *err)
 {
     if (survey(restore, origin, err) < 0)
         return -1;
+    bool salvage = restore->request->salvage != NP_SALVAGE_NO;
     if (restore->request->dry_run) {
         name_missing(restore->request, origin->point, &origin->points);
-        return 0;
+        return salvage && (np_salvage_count(restore, origin, err) < 0 || np_salvage_tell(restore, err) < 0)
+                   ? -1
+                   : 0;
     }
     for (size_t i = 0; i < restore->count; i++)
-        if (make_target(restore, i, err) < 0 || write_disk(restore, origin, i, err) < 0)
+        if (make_target(restore, i, err) < 0 || (salvage ? np_salvage_disk_write(restore, origin, i, err)
+                                                         : write_disk(restore, origin, i, err)) < 0)
             return -1;
     if (commit_all(restore, err) < 0 || read_back(restore, origin, err) < 0)
         return -1;
@@ -360,13 +376,21 @@ static int restore_disks(struct restore *restore, struct np_origin *origin, stru
         name_elsewhere(restore->request, np_stream_meta(origin->stream));
     else
         name_missing(restore->request, origin->point, &origin->points);
-    return 0;
+    return np_salvage_tell(restore, err);
 }
 
-static int restore_from_origin(struct restore *restore, struct np_error *err)
+static int open_origin(const struct np_restore_request *request, struct np_origin *origin,
+                       struct np_error *err)
+{
+    if (request->salvage != NP_SALVAGE_NO)
+        return np_salvage_origin(request->input, request->until, request->cancel, origin, err);
+    return np_origin_open(request->input, request->until, false, origin, err);
+}
+
+static int restore_from_origin(struct np_restore *restore, struct np_error *err)
 {
     NP_CLEANUP(np_origin_close) struct np_origin origin = {.fd = -1};
-    if (np_origin_open(restore->request->input, restore->request->until, false, &origin, err) < 0)
+    if (open_origin(restore->request, &origin, err) < 0)
         return -1;
     snprintf(restore->result->domain, sizeof(restore->result->domain), "%s", origin.domain);
     snprintf(restore->result->point, sizeof(restore->result->point), "%s", origin.point->id);
@@ -376,7 +400,7 @@ static int restore_from_origin(struct restore *restore, struct np_error *err)
         return -1;
     if (restore_disks(restore, &origin, err) == 0)
         return 0;
-    if (err->class == NP_DAMAGED && origin.set != NULL)
+    if (err->class == NP_DAMAGED && origin.set != NULL && restore->request->salvage == NP_SALVAGE_NO)
         np_restore_name_good_points(restore->request, &origin, err);
     return -1;
 }
@@ -387,7 +411,7 @@ static int restore_from_origin(struct restore *restore, struct np_error *err)
 static int take_blob(void *ctx, const char *name, uint64_t total, uint64_t offset, const void *bytes,
                      size_t size, struct np_error *err)
 {
-    struct restore *restore = ctx;
+    struct np_restore *restore = ctx;
     char **slot;
     size_t *slot_size;
     if (!np_companions_slot(&restore->companions, name, &slot, &slot_size))
@@ -403,7 +427,7 @@ static int take_blob(void *ctx, const char *name, uint64_t total, uint64_t offse
     return 0;
 }
 
-static int choose_from_meta(struct restore *restore, const struct np_meta *meta, struct np_error *err)
+static int choose_from_meta(struct np_restore *restore, const struct np_meta *meta, struct np_error *err)
 {
     NP_CLEANUP(np_points_clear)
     struct np_points points = {.list = calloc(1, sizeof(struct np_point))};
@@ -426,7 +450,7 @@ static int choose_from_meta(struct restore *restore, const struct np_meta *meta,
                 "standard input: disk %s is an increment; restore it from its set, where the streams "
                 "below it are",
                 disk->target);
-        if (note_disk(restore, disk->target, disk->id, &disk->geometry, err) < 0)
+        if (np_restore_note_disk(restore, disk->target, disk->id, &disk->geometry, err) < 0)
             return -1;
     }
     return np_restore_refuse_companions(&restore->dir, err);
@@ -437,7 +461,7 @@ static void free_reader(struct np_reader **reader)
     np_reader_free(*reader);
 }
 
-static int restore_from_pipe(struct restore *restore, struct np_error *err)
+static int restore_from_pipe(struct np_restore *restore, struct np_error *err)
 {
     NP_CLEANUP(np_pipe_close) struct np_pipe pipe = {0};
     NP_CLEANUP(free_reader) struct np_reader *reader = NULL;
@@ -459,8 +483,8 @@ static int restore_from_pipe(struct restore *restore, struct np_error *err)
         if (make_target(restore, i, err) < 0)
             return -1;
 
-    struct watch watch = {.restore = restore};
-    const struct np_restore_options options = engine_options(restore, &watch);
+    struct np_restore_watch watch = {.restore = restore};
+    const struct np_restore_options options = np_restore_engine_options(restore, &watch);
     double began = np_clock_seconds();
     if (np_restore_reader(&options, reader, restore->disks, restore->count, take_blob, restore, &counts,
                           err) < 0)
@@ -483,22 +507,25 @@ int np_app_restore(const struct np_restore_request *request, struct np_restore_r
     double began = np_clock_seconds();
     *result = (struct np_restore_result){0};
     NP_CLEANUP(restore_clear)
-    struct restore restore = {.request = request, .result = result, .dir = {.fd = -1}};
+    struct np_restore restore = {.request = request, .result = result, .dir = {.fd = -1}};
     restore.ops = np_target_find(request->format);
     if (restore.ops == NULL)
         return np_fail(err, NP_USAGE, "unknown image format '%s'", request->format);
 
     bool from_pipe = strcmp(request->input, "-") == 0;
-    if ((from_pipe ? restore_from_pipe(&restore, err) : restore_from_origin(&restore, err)) < 0)
+    int done = from_pipe ? restore_from_pipe(&restore, err) : restore_from_origin(&restore, err);
+    if (done < 0 && err->class != NP_LOSSES)
         return -1;
     result->seconds = np_clock_seconds() - began;
-    return 0;
+    return done;
 }
 
 void np_restore_result_clear(struct np_restore_result *result)
 {
-    for (size_t i = 0; i < result->disk_count; i++)
+    for (size_t i = 0; i < result->disk_count; i++) {
         free(result->disks[i].path);
+        free(result->disks[i].losses);
+    }
     for (size_t i = 0; i < result->file_count; i++)
         free(result->files[i]);
     free(result->disks);

@@ -1,11 +1,12 @@
 /**
  * @file restore_parts.h
- * The parts of restore.c: what a restore writes beside the disks, and under which names.
+ * The parts of restore.c: its state, what it writes beside the disks and under which names, and salvaging.
  */
 #ifndef NP_RESTORE_PARTS_H
 #define NP_RESTORE_PARTS_H
 
 #include "origin.h"
+#include "salvage.h"
 
 #include "nbdpull/app.h"
 #include "nbdpull/restore.h"
@@ -54,5 +55,64 @@ int np_restore_companions(const struct np_restore_dir *dir, const struct np_comp
  */
 void np_restore_name_good_points(const struct np_restore_request *request, struct np_origin *origin,
                                  struct np_error *err);
+
+/** A restore under way. */
+struct np_restore {
+    const struct np_restore_request *request;
+    struct np_restore_result *result;
+    const struct np_target_ops *ops;
+    struct np_restore_dir dir;
+    struct np_companions companions;
+    struct np_restore_disk *disks; /* owned; with the targets made so far */
+    char (*files)[80];             /* owned; file name of each */
+    size_t count, committed;
+    uint64_t done, total; /* for the progress */
+
+    /* Of a salvage: */
+    struct np_salvaged_disk *salvaged; /* owned; of each disk, open until it is written */
+    struct np_loss_report *reports;    /* owned */
+    const char *companions_lost;       /* NULL, or what cannot be restored beside the disks */
+};
+
+/** For the progress of one disk. */
+struct np_restore_watch {
+    const struct np_restore *restore;
+    size_t disk;
+    uint64_t disk_total;
+};
+
+/** Note a disk to be written, and what its image is called; refuses one that is there. */
+int np_restore_note_disk(struct np_restore *restore, const char *target, uint16_t id,
+                         const struct np_geometry *geometry, struct np_error *err);
+
+/** Take XML and NVRAM out of a stream. */
+int np_restore_take_companions(struct np_restore *restore, struct np_stream *stream, struct np_error *err);
+
+/** Note what the disk that was noted last will read and write. @param chain at its start */
+int np_restore_survey_chain(struct np_restore *restore, struct np_chain *chain, size_t streams,
+                            struct np_error *err);
+
+/** @param watch borrowed as long as the options are used */
+struct np_restore_options np_restore_engine_options(const struct np_restore *restore,
+                                                    struct np_restore_watch *watch);
+
+/* ---- restore_salvage.c ---- */
+
+/** Scan a disk's streams and note it, as the survey of an ordinary restore does. */
+int np_salvage_survey(struct np_restore *restore, struct np_origin *origin, const struct np_point_disk *disk,
+                      struct np_error *err);
+
+/** Write disk i, and its list of losses unless the image is proven to be exact. */
+int np_salvage_disk_write(struct np_restore *restore, struct np_origin *origin, size_t i,
+                          struct np_error *err);
+
+/** Instead of writing, for a dry run. */
+int np_salvage_count(struct np_restore *restore, struct np_origin *origin, struct np_error *err);
+
+/** Put the lists of losses into place. */
+int np_salvage_place_reports(struct np_restore *restore, struct np_error *err);
+
+/** @return 0: nothing is lost; -1: NP_LOSSES says what is */
+int np_salvage_tell(const struct np_restore *restore, struct np_error *err);
 
 #endif

@@ -24,6 +24,8 @@ static const char help[] = "Usage: nbdpull restore -i SET|FILE|- -o DIR [OPTIONS
                            "      --compat VERSION    of qcow2: 1.1 (default) or 0.10\n"
                            "      --preallocation MODE  off (default), metadata, falloc, full\n"
                            "      --verify            read the images back, compare hashes\n"
+                           "      --salvage[=HOW]     take what is good of a damaged set; what is lost\n"
+                           "                          becomes zero (default) or older, and is listed\n"
                            "  -w, --workers N         expanders and writers (2 a core, at most 8)\n"
                            "      --bwlimit RATE      write at most so much a second: 50M\n"
                            "      --json              one JSON document with all that was done\n"
@@ -33,6 +35,7 @@ static const char help[] = "Usage: nbdpull restore -i SET|FILE|- -o DIR [OPTIONS
 
 struct arguments {
     struct np_restore_request request;
+    const char *salvage; /* NULL: not given */
     struct np_common common;
 };
 
@@ -53,6 +56,24 @@ static int check_format(const char *format, struct np_error *err)
     return np_fail(err, NP_USAGE, "unknown image format '%s'; there are:%s", format, names);
 }
 
+static int check_salvage(struct arguments *arguments, struct np_error *err)
+{
+    struct np_restore_request *request = &arguments->request;
+    const char *how = arguments->salvage;
+    if (how == NULL)
+        return 0;
+    if (strcmp(how, "") != 0 && strcmp(how, "zero") != 0 && strcmp(how, "older") != 0)
+        return np_fail(err, NP_USAGE, "--salvage: '%s' is neither zero nor older", how);
+    if (request->input != NULL && strcmp(request->input, "-") == 0)
+        return np_fail(err, NP_USAGE, "--salvage needs a set or a file: save what comes from the pipe first");
+    if (request->verify)
+        return np_fail(err, NP_USAGE,
+                       "--verify compares with what the backup holds; of a damaged one that "
+                       "cannot be told: leave it out with --salvage");
+    request->salvage = strcmp(how, "older") == 0 ? NP_SALVAGE_OLDER : NP_SALVAGE_ZERO;
+    return 0;
+}
+
 static int parse(struct arguments *arguments, int argc, char **argv, struct np_error *err)
 {
     struct np_restore_request *request = &arguments->request;
@@ -67,6 +88,7 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         {0, "cluster-size", NP_OPTION_SIZE, &request->cluster_size},
         {0, "compat", NP_OPTION_STRING, &request->compat},
         {0, "verify", NP_OPTION_FLAG, &request->verify},
+        {0, "salvage", NP_OPTION_MAYBE, &arguments->salvage},
         {'w', "workers", NP_OPTION_WORKERS, &request->workers},
         {0, "bwlimit", NP_OPTION_SIZE, &request->rate},
         {0},
@@ -81,6 +103,8 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         return np_fail(err, NP_USAGE, "--verify needs a set or a file: a pipe can be read only once");
     if (request->verify && request->dry_run)
         return np_fail(err, NP_USAGE, "--dry-run restores nothing that --verify could read");
+    if (check_salvage(arguments, err) < 0)
+        return -1;
     if (request->input == NULL || (request->dir == NULL && !request->dry_run))
         return np_fail(err, NP_USAGE, "restore needs -i SET and -o DIR; see nbdpull restore --help");
     if (strcmp(request->input, "-") == 0 && isatty(STDIN_FILENO))
@@ -102,7 +126,8 @@ static int print_json(const struct arguments *arguments, const struct np_restore
     np_report_string(report, "format", arguments->request.format);
     np_report_add(report, "verified", json_object_new_boolean(arguments->request.verify && outcome == NULL));
     np_report_seconds(report, "seconds", result->seconds);
-    for (size_t i = 0; outcome == NULL && i < result->disk_count; i++) {
+    bool there = outcome == NULL || outcome->class == NP_LOSSES;
+    for (size_t i = 0; there && i < result->disk_count; i++) {
         const struct np_restored_disk *disk = &result->disks[i];
         struct json_object *to = json_object_new_object();
         np_report_string(to, "target", disk->target);
@@ -114,9 +139,16 @@ static int print_json(const struct arguments *arguments, const struct np_restore
         np_report_size(to, "records", disk->records);
         np_report_size(to, "streams", disk->streams);
         np_report_seconds(to, "seconds", disk->seconds);
+        if (arguments->request.salvage != NP_SALVAGE_NO) {
+            np_report_add(to, "exact", json_object_new_boolean(!disk->lost));
+            np_report_string(to, "losses", disk->losses);
+            np_report_size(to, "loss_ranges", disk->loss_ranges);
+            np_report_size(to, "lost_bytes", disk->lost_bytes);
+            np_report_size(to, "possible_bytes", disk->possible_bytes);
+        }
         json_object_array_add(disks, to);
     }
-    for (size_t i = 0; outcome == NULL && i < result->file_count; i++)
+    for (size_t i = 0; there && i < result->file_count; i++)
         json_object_array_add(files, np_report_text(result->files[i]));
     np_report_add(report, "disks", disks);
     np_report_add(report, "files", files);
@@ -174,7 +206,7 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
         *err = failed;
         return -1;
     }
-    if (done < 0 || arguments.common.json)
+    if ((done < 0 && err->class != NP_LOSSES) || arguments.common.json)
         return done;
     if (arguments.request.dry_run)
         print_plan(&result);

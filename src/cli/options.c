@@ -25,9 +25,11 @@ static void add_option(struct tables *tables, const struct np_option *option)
 {
     size_t i = tables->count++;
     bool takes_value = option->kind != NP_OPTION_FLAG;
+    int argument = option->kind == NP_OPTION_MAYBE ? optional_argument
+                   : takes_value                   ? required_argument
+                                                   : no_argument;
     tables->all[i] = *option;
-    tables->longs[i] = (struct option){option->name, takes_value ? required_argument : no_argument, NULL,
-                                       VALUE_BASE + (int)i};
+    tables->longs[i] = (struct option){option->name, argument, NULL, VALUE_BASE + (int)i};
     if (option->letter != 0) {
         size_t used = strlen(tables->letters);
         tables->letters[used] = option->letter;
@@ -107,7 +109,7 @@ static int read_size(const struct np_option *option, const char *text, struct np
 /* An unset variable of a script ("-i $DISKS") must not come to mean something else, such as all disks. */
 static int check_value(const struct np_option *option, const char *text, struct np_error *err)
 {
-    if (option->kind == NP_OPTION_FLAG ||
+    if (option->kind == NP_OPTION_FLAG || text == NULL || /* NP_OPTION_MAYBE */
         text[strspn(text, option->kind == NP_OPTION_TARGETS ? "," : "")] != '\0')
         return 0;
     return np_fail(err, NP_USAGE, "option '--%s' needs a value, and '%s' is none", option->name, text);
@@ -121,6 +123,9 @@ static int apply(const struct np_option *option, char *text, struct np_error *er
         return 0;
     case NP_OPTION_STRING:
         *(const char **)option->value = text;
+        return 0;
+    case NP_OPTION_MAYBE:
+        *(const char **)option->value = text != NULL ? text : "";
         return 0;
     case NP_OPTION_TARGETS:
         return add_targets(option->value, text, err);

@@ -11,6 +11,8 @@
 enum np_option_kind {
     NP_OPTION_FLAG,    /**< bool */
     NP_OPTION_STRING,  /**< const char * */
+    NP_OPTION_MAYBE,   /**< const char *; "" when the option stands without a value (--name, not --name=value)
+                        */
     NP_OPTION_TARGETS, /**< struct np_targets: repeatable, comma-separated */
     NP_OPTION_WORKERS, /**< unsigned, 1..NP_WORKERS_MAX */
     NP_OPTION_COUNT,   /**< unsigned, up to 1000000 */

@@ -1,6 +1,7 @@
 #include "nbdpull/chain.h"
 
 #include "chain_link.h"
+#include "chain_parts.h"
 
 #include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
@@ -13,76 +14,34 @@
 /* A layer farther behind than this many windows (what a leaf of the index describes at most) seeks. */
 #define SEEK_WINDOWS 1024
 
-/* One stream of the chain. */
-struct layer {
-    struct np_stream *stream; /* borrowed */
-    const struct np_meta_disk *disk;
-    struct np_cursor *cursor;
-
-    /* Granules that end here or before have the same length in this stream, in all newer ones, and now.
-     * Others of its granules are of no use to the point: they were cut off since, or their end was. */
-    uint64_t reach;
-
-    /* The entry that the merge has reached, and its guest range, for DATA the window's. Both ends are 0
-     * before the first entry and UINT64_MAX after the last. */
-    struct np_entry entry;
-    uint64_t start, end;
-};
-
-/* The window being told: which of its granules are decided, and which of these are zero. */
-struct window {
-    uint64_t offset, end;
-    unsigned granules, undecided;
-    size_t layer;  /* the next to be asked */
-    unsigned told; /* granules before it are told, once all are decided */
-    bool decided[NP_GRANULES_MAX];
-    bool zero[NP_GRANULES_MAX];
-};
-
-enum phase {
-    BETWEEN, /* at the beginning of a window, or at the end of the disk */
-    RECORDS, /* in a window: asking one layer after the other */
-    ZEROES,  /* in a window: all is decided, its zeroes are to be told */
-};
-
-struct np_chain {
-    char target[NP_TARGET_MAX];
-    struct np_geometry geometry; /* of the newest stream */
-    struct layer *layers;        /* newest first */
-    size_t count;
-    enum phase phase;
-    uint64_t at;                 /* BETWEEN: what lies before is told, but for the run */
-    uint64_t run_start, run_end; /* zeroes up to `at` not told yet, because more may follow; equal: none */
-    struct layer *used;          /* its entry went out with the last step, and must be left now; or NULL */
-    struct window window;
-};
-
 /* ---- opening ---- */
 
-static int open_layer(struct np_chain *chain, struct np_stream *stream, uint16_t disk_id, bool hashes,
-                      struct np_error *err)
+int np_chain_open_layer(struct np_chain *chain, struct np_stream *stream, uint16_t disk_id, bool hashes,
+                        struct np_error *err)
 {
-    struct layer *layer = &chain->layers[chain->count++];
-    *layer = (struct layer){.stream = stream, .disk = np_meta_disk_by_id(np_stream_meta(stream), disk_id)};
+    struct np_chain_layer *layer = &chain->layers[chain->count++];
+    *layer = (struct np_chain_layer){.stream = stream,
+                                     .disk = np_meta_disk_by_id(np_stream_meta(stream), disk_id)};
     if (layer->disk == NULL) {
         np_fail(err, NP_DAMAGED, "%s has no disk %u", np_stream_name(stream), disk_id);
         return np_error_where(err, chain->target, NP_NO_OFFSET);
     }
-    if (chain->count > 1 &&
+    if (chain->count > 1 && layer[-1].stream != NULL &&
         np_chain_link_check(layer[-1].stream, layer[-1].disk, stream, layer->disk, err) < 0)
         return np_error_where(err, chain->target, NP_NO_OFFSET);
+    layer->geometry = layer->disk->geometry;
     if (np_cursor_open(stream, disk_id, hashes, &layer->cursor, err) < 0)
         return np_error_where(err, chain->target, NP_NO_OFFSET);
     return 0;
 }
 
-static void set_reaches(struct np_chain *chain)
+void np_chain_set_reaches(struct np_chain *chain)
 {
-    chain->geometry = chain->layers[0].disk->geometry;
+    chain->geometry = chain->layers[0].geometry;
     uint64_t smallest = chain->geometry.size;
     bool same = true;
     for (size_t i = 0; i < chain->count; i++) {
-        uint64_t size = chain->layers[i].disk->geometry.size;
+        uint64_t size = chain->layers[i].geometry.size;
         same = same && size == chain->geometry.size;
         smallest = np_min_u64(smallest, size);
         /* The short granule at the end agrees only between disks of equal size. */
@@ -95,24 +54,34 @@ static void close_chain(struct np_chain **chain)
     np_chain_close(*chain);
 }
 
-int np_chain_open(struct np_stream *const *streams, const uint16_t *disk_ids, size_t count,
-                  const char *target, bool hashes, struct np_chain **out, struct np_error *err)
+struct np_chain *np_chain_new(size_t count, const char *target, struct np_error *err)
 {
     assert(count > 0);
     NP_CLEANUP(close_chain) struct np_chain *chain = calloc(1, sizeof(*chain));
     if (chain != NULL)
         chain->layers = calloc(count, sizeof(*chain->layers));
-    if (chain == NULL || chain->layers == NULL)
-        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot read a chain of %zu streams", target, count);
-    snprintf(chain->target, sizeof(chain->target), "%s", target);
+    if (chain != NULL && chain->layers != NULL) {
+        snprintf(chain->target, sizeof(chain->target), "%s", target);
+        return NP_STEAL(chain);
+    }
+    np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot read a chain of %zu streams", target, count);
+    return NULL;
+}
+
+int np_chain_open(struct np_stream *const *streams, const uint16_t *disk_ids, size_t count,
+                  const char *target, bool hashes, struct np_chain **out, struct np_error *err)
+{
+    NP_CLEANUP(close_chain) struct np_chain *chain = np_chain_new(count, target, err);
+    if (chain == NULL)
+        return -1;
     for (size_t i = 0; i < count; i++) {
-        if (open_layer(chain, streams[i], disk_ids[i], hashes, err) < 0)
+        if (np_chain_open_layer(chain, streams[i], disk_ids[i], hashes, err) < 0)
             return -1;
     }
-    const struct layer *root = &chain->layers[count - 1];
+    const struct np_chain_layer *root = &chain->layers[count - 1];
     if (np_chain_link_check_root(root->stream, root->disk, err) < 0)
         return np_error_where(err, chain->target, NP_NO_OFFSET);
-    set_reaches(chain);
+    np_chain_set_reaches(chain);
     *out = NP_STEAL(chain);
     return 0;
 }
@@ -123,6 +92,7 @@ void np_chain_close(struct np_chain *chain)
         return;
     for (size_t i = 0; i < chain->count; i++)
         np_cursor_close(chain->layers[i].cursor);
+    free(chain->lost);
     free(chain->layers);
     free(chain);
 }
@@ -135,7 +105,7 @@ const struct np_geometry *np_chain_geometry(const struct np_chain *chain)
 /* ---- layers ---- */
 
 /* Take the layer's next entry. */
-static int step_layer(const struct np_chain *chain, struct layer *layer, struct np_error *err)
+static int step_layer(const struct np_chain *chain, struct np_chain_layer *layer, struct np_error *err)
 {
     int got = np_cursor_next(layer->cursor, &layer->entry, err);
     if (got < 0)
@@ -148,7 +118,7 @@ static int step_layer(const struct np_chain *chain, struct layer *layer, struct 
     layer->start = layer->entry.offset;
     layer->end = layer->start + (layer->entry.type == NP_RECORD_ZERO
                                      ? layer->entry.length
-                                     : np_window_length(&layer->disk->geometry, layer->start));
+                                     : np_window_length(&layer->geometry, layer->start));
     /* The cursor has checked the order. Should it ever not, this must not end in a silent mixture. */
     if (layer->start >= before)
         return 0;
@@ -157,7 +127,7 @@ static int step_layer(const struct np_chain *chain, struct layer *layer, struct 
 }
 
 /* Leave all entries that end at or before a guest offset. */
-static int bring_layer_to(const struct np_chain *chain, struct layer *layer, uint64_t offset,
+static int bring_layer_to(const struct np_chain *chain, struct np_chain_layer *layer, uint64_t offset,
                           struct np_error *err)
 {
     const uint64_t far = (uint64_t)SEEK_WINDOWS * chain->geometry.chunk;
@@ -167,10 +137,13 @@ static int bring_layer_to(const struct np_chain *chain, struct layer *layer, uin
         if (step_layer(chain, layer, err) < 0)
             return -1;
     }
+    while (layer->loss.length > 0 && layer->loss.offset + layer->loss.length <= offset)
+        if (np_chain_next_loss(layer, err) < 0)
+            return -1;
     return 0;
 }
 
-static bool covers(const struct layer *layer, uint64_t offset)
+static bool covers(const struct np_chain_layer *layer, uint64_t offset)
 {
     return layer->start <= offset && offset < layer->end;
 }
@@ -188,12 +161,13 @@ static void enter_window(struct np_chain *chain)
     window->told = 0;
     memset(window->decided, 0, window->granules * sizeof(*window->decided));
     memset(window->zero, 0, window->granules * sizeof(*window->zero));
+    if (chain->lost != NULL)
+        memset(chain->lost, 0, window->granules * sizeof(*chain->lost));
     chain->at = window->end;
     chain->phase = RECORDS;
 }
 
-/* How many granules, from the window's first, a layer may decide. */
-static unsigned visible_granules(const struct np_chain *chain, const struct layer *layer)
+unsigned np_chain_visible_granules(const struct np_chain *chain, const struct np_chain_layer *layer)
 {
     const struct window *window = &chain->window;
     if (layer->reach >= window->end)
@@ -203,32 +177,37 @@ static unsigned visible_granules(const struct np_chain *chain, const struct laye
     return (unsigned)((layer->reach - window->offset) / chain->geometry.granule);
 }
 
-static void decide_rest_zero(struct np_chain *chain, const struct layer *layer)
+void np_chain_decide(struct np_chain *chain, const struct np_chain_layer *layer, unsigned i, bool zero)
 {
     struct window *window = &chain->window;
-    unsigned visible = visible_granules(chain, layer);
-    for (unsigned i = 0; i < visible; i++) {
-        if (window->decided[i])
-            continue;
-        window->decided[i] = window->zero[i] = true;
-        window->undecided--;
-    }
+    window->decided[i] = true;
+    window->zero[i] = zero;
+    window->undecided--;
+    if (chain->lost != NULL && chain->lost[i].is)
+        chain->lost[i].instead = layer != NULL ? (size_t)(layer - chain->layers) : chain->count;
+}
+
+static void decide_rest_zero(struct np_chain *chain, const struct np_chain_layer *layer)
+{
+    unsigned visible = np_chain_visible_granules(chain, layer);
+    for (unsigned i = 0; i < visible; i++)
+        if (!chain->window.decided[i])
+            np_chain_decide(chain, layer, i, true);
 }
 
 /* Let a DATA entry decide what is open. Afterwards step->taken and step->take are right. */
-static void decide_by_map(struct np_chain *chain, const struct layer *layer, struct np_chain_step *step)
+static void decide_by_map(struct np_chain *chain, const struct np_chain_layer *layer,
+                          struct np_chain_step *step)
 {
     struct window *window = &chain->window;
-    unsigned visible = visible_granules(chain, layer);
+    unsigned visible = np_chain_visible_granules(chain, layer);
     step->taken = 0;
     memset(step->take, 0, np_map_bytes(&chain->geometry));
     for (unsigned i = 0; i < visible; i++) {
         enum np_granule_state state = np_map_get(layer->entry.map, i);
         if (window->decided[i] || (state != NP_GRANULE_DATA && state != NP_GRANULE_ZERO))
             continue;
-        window->decided[i] = true;
-        window->undecided--;
-        window->zero[i] = state == NP_GRANULE_ZERO;
+        np_chain_decide(chain, layer, i, state == NP_GRANULE_ZERO);
         if (state == NP_GRANULE_DATA) {
             np_map_set(step->take, i, NP_GRANULE_DATA);
             step->taken++;
@@ -236,7 +215,7 @@ static void decide_by_map(struct np_chain *chain, const struct layer *layer, str
     }
 }
 
-static void give_data(struct np_chain *chain, struct layer *layer, struct np_chain_step *step)
+static void give_data(struct np_chain *chain, struct np_chain_layer *layer, struct np_chain_step *step)
 {
     step->kind = NP_CHAIN_DATA;
     step->offset = chain->window.offset;
@@ -274,11 +253,12 @@ static int next_record(struct np_chain *chain, struct np_chain_step *step, struc
 {
     struct window *window = &chain->window;
     while (window->undecided > 0 && window->layer < chain->count) {
-        struct layer *layer = &chain->layers[window->layer];
-        if (!covers(layer, window->offset)) {
-            window->layer++;
-        } else if (layer->entry.type == NP_RECORD_ZERO) {
-            decide_rest_zero(chain, layer);
+        struct np_chain_layer *layer = &chain->layers[window->layer];
+        if (!covers(layer, window->offset) || layer->entry.type == NP_RECORD_ZERO) {
+            if (covers(layer, window->offset))
+                decide_rest_zero(chain, layer);
+            if (np_chain_decide_by_losses(chain, layer, err) < 0)
+                return -1;
             window->layer++;
         } else {
             decide_by_map(chain, layer, step);
@@ -290,7 +270,11 @@ static int next_record(struct np_chain *chain, struct np_chain_step *step, struc
                 return -1;
         }
     }
-    return window->undecided > 0 ? fail_never_stored(chain, err) : 0;
+    if (window->undecided > 0 && chain->lost == NULL)
+        return fail_never_stored(chain, err);
+    if (window->undecided > 0)
+        np_chain_lose_rest(chain);
+    return 0;
 }
 
 /* @return 1 a ZERO step; 0 the window is done; its zeroes at the end, if any, are in the run */
@@ -320,25 +304,45 @@ static int next_zeroes(struct np_chain *chain, struct np_chain_step *step)
 /*
  * How far the disk is zero from `at` on because the newest layer that describes it there says so with a ZERO
  * record: to the record's end, its reach, or the next entry of a newer layer. Ends with a window or the disk.
+ * In a damaged chain it is zero too where whole windows are lost and nobody has another version.
+ * @param lost out: what is lost there; untouched if nothing is
  * @return `at` when it is not so
  */
-static uint64_t zero_end(const struct np_chain *chain)
+static uint64_t zero_end(const struct np_chain *chain, struct np_chain_lost *lost)
 {
     uint64_t end = chain->geometry.size;
     for (size_t i = 0; i < chain->count; i++) {
-        const struct layer *layer = &chain->layers[i];
-        if (!covers(layer, chain->at)) {
-            end = np_min_u64(end, layer->start);
+        const struct np_chain_layer *layer = &chain->layers[i];
+        if (covers(layer, chain->at)) {
+            if (layer->entry.type != NP_RECORD_ZERO)
+                return chain->at;
+            end = np_min_u64(end, np_min_u64(layer->end, layer->reach));
+            if (end < chain->geometry.size)
+                end = np_align_down(end, chain->geometry.chunk);
+            lost->instead = i;
+            return np_max_u64(end, chain->at);
+        }
+        end = np_min_u64(end, layer->start);
+        if (layer->loss.length == 0)
+            continue;
+        if (layer->loss.offset > chain->at) {
+            end = np_min_u64(end, np_align_down(layer->loss.offset, chain->geometry.chunk));
             continue;
         }
-        if (layer->entry.type != NP_RECORD_ZERO)
-            return chain->at;
-        end = np_min_u64(end, np_min_u64(layer->end, layer->reach));
-        if (end < chain->geometry.size)
-            end = np_align_down(end, chain->geometry.chunk);
-        return np_max_u64(end, chain->at);
+        end = np_chain_loss_end(chain, layer, end);
+        if (layer->loss.kind != NP_LOSS_ZERO && !lost->is)
+            *lost = (struct np_chain_lost){true, layer->loss, i, chain->count};
+        if (layer->loss.kind == NP_LOSS_ZERO)
+            lost->instead = i;
+        if (layer->loss.kind == NP_LOSS_ZERO || !chain->older)
+            return np_max_u64(end, chain->at);
     }
-    return chain->at;
+    if (chain->lost == NULL)
+        return chain->at;
+    if (!lost->is)
+        *lost = (struct np_chain_lost){
+            true, {.kind = NP_LOSS_CERTAIN, .pos = NP_NO_OFFSET}, chain->count, chain->count};
+    return np_max_u64(end, chain->at);
 }
 
 /* @return 1 a step; 0 none yet, the phase or the place has changed; -1 */
@@ -348,12 +352,13 @@ static int next_between(struct np_chain *chain, struct np_chain_step *step, stru
         if (bring_layer_to(chain, &chain->layers[i], chain->at, err) < 0)
             return -1;
     }
-    uint64_t end = zero_end(chain);
-    if (end > chain->at) {
+    struct np_chain_lost lost = {0};
+    uint64_t start = chain->at, end = zero_end(chain, &lost);
+    if (end > start) {
         if (chain->run_start == chain->run_end)
-            chain->run_start = chain->at;
+            chain->run_start = start;
         chain->run_end = chain->at = end;
-        return 0;
+        return lost.is ? np_chain_give_lost(step, &lost, start, end) : 0;
     }
     if (chain->run_start < chain->run_end) {
         give_zero(step, chain->run_start, chain->run_end);
@@ -374,7 +379,7 @@ static int finish(struct np_chain *chain, struct np_chain_step *step, struct np_
         return 1;
     }
     for (size_t i = 0; i < chain->count; i++)
-        if (np_cursor_finish(chain->layers[i].cursor, err) < 0)
+        if (chain->layers[i].stream != NULL && np_cursor_finish(chain->layers[i].cursor, err) < 0)
             return np_error_where(err, chain->target, NP_NO_OFFSET);
     return 0;
 }
@@ -391,6 +396,11 @@ static int next_step(struct np_chain *chain, struct np_chain_step *step, struct 
             break;
         case RECORDS:
             got = next_record(chain, step, err);
+            if (got == 0)
+                chain->phase = chain->lost != NULL ? LOSSES : ZEROES;
+            break;
+        case LOSSES:
+            got = np_chain_next_lost(chain, step);
             if (got == 0)
                 chain->phase = ZEROES;
             break;
@@ -415,8 +425,9 @@ int np_chain_seek(struct np_chain *chain, uint64_t offset, struct np_error *err)
 {
     uint64_t size = chain->geometry.size;
     uint64_t at = offset < size ? np_align_down(offset, chain->geometry.chunk) : size;
+    assert(chain->lost == NULL); /* losses are only read forwards */
     for (size_t i = 0; i < chain->count; i++) {
-        struct layer *layer = &chain->layers[i];
+        struct np_chain_layer *layer = &chain->layers[i];
         if (np_cursor_seek(layer->cursor, at, err) < 0)
             return np_error_where(err, chain->target, at);
         layer->start = 0;

@@ -1,0 +1,186 @@
+/* The steps of a restore that takes what is left of a damaged set or stream. */
+#include "clock.h"
+#include "restore_parts.h"
+
+#include "nbdpull/cleanup.h"
+#include "nbdpull/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool older(const struct np_restore *restore)
+{
+    return restore->request->salvage == NP_SALVAGE_OLDER;
+}
+
+/* XML and NVRAM of the point itself, from whichever of its streams has them. */
+static int salvage_companions(struct np_restore *restore, struct np_salvaged_disk *disk, struct np_error *err)
+{
+    if (restore->companions.domain_xml != NULL || restore->companions.live_xml != NULL)
+        return 0;
+    restore->companions_lost = disk->streams[0] == NULL ? "domain.xml" : NULL;
+    if (disk->streams[0] == NULL)
+        return 0;
+    if (np_restore_take_companions(restore, disk->streams[0], err) < 0)
+        return -1;
+    if (restore->companions.domain_xml == NULL && restore->companions.live_xml == NULL && !disk->whole)
+        restore->companions_lost = "domain.xml";
+    return 0;
+}
+
+int np_salvage_survey(struct np_restore *restore, struct np_origin *origin, const struct np_point_disk *disk,
+                      struct np_error *err)
+{
+    const char *work_dir = restore->dir.path != NULL ? restore->dir.path : getenv("TMPDIR");
+    struct np_salvaged_disk *salvaged = &restore->salvaged[restore->count];
+    char report[80];
+    if (np_salvage_open_disk(origin, disk->target, older(restore), work_dir != NULL ? work_dir : "/var/tmp",
+                             restore->request->cancel, salvaged, err) < 0)
+        return -1;
+    snprintf(report, sizeof(report), "%s.losses", disk->target);
+    if ((!restore->request->dry_run && np_restore_refuse_existing(&restore->dir, report, err) < 0) ||
+        np_restore_note_disk(restore, disk->target, 0, np_chain_geometry(salvaged->chain), err) < 0) {
+        np_salvage_close_disk(salvaged);
+        return -1;
+    }
+    if (salvage_companions(restore, salvaged, err) < 0)
+        return -1;
+    return np_restore_survey_chain(restore, salvaged->chain, salvaged->count, err);
+}
+
+/*
+ * Was anything lost after all? What is written may add up to the digest of the disk as it was: then it is the
+ * disk, whatever was damaged on the way. Without a digest only streams without damage are proof.
+ */
+static int judge(struct np_restore *restore, size_t i, const struct np_restore_counts *counts,
+                 struct np_error *err)
+{
+    const struct np_salvaged_disk *disk = &restore->salvaged[i];
+    struct np_loss_report *report = &restore->reports[i];
+    struct np_restored_disk *result = &restore->result->disks[i];
+    if (np_loss_report_end(report, err) < 0)
+        return -1;
+    bool exact = disk->digest_known ? np_hash128_equal(disk->digest, counts->digest)
+                                    : disk->whole && report->ranges == 0;
+    if (exact && !disk->whole)
+        np_log_info(
+            "disk %s: its streams are damaged, but the image is exact: it adds up to the digest of the disk "
+            "at that point",
+            result->target);
+    if (exact) {
+        np_loss_report_close(report);
+        return 0;
+    }
+    result->lost = true;
+    result->loss_ranges = report->ranges;
+    result->lost_bytes = report->lost_bytes;
+    result->possible_bytes = report->possible_bytes;
+    return 0;
+}
+
+int np_salvage_disk_write(struct np_restore *restore, struct np_origin *origin, size_t i,
+                          struct np_error *err)
+{
+    struct np_restored_disk *result = &restore->result->disks[i];
+    struct np_salvaged_disk *disk = &restore->salvaged[i];
+    struct np_loss_report *report = &restore->reports[i];
+    struct np_restore_watch watch = {.restore = restore, .disk = i, .disk_total = result->data_bytes};
+    struct np_restore_options options = np_restore_engine_options(restore, &watch);
+    struct np_restore_counts counts;
+    double began = np_clock_seconds();
+
+    options.lost = np_loss_report_add;
+    options.lost_ctx = report;
+    if (np_salvage_rewind_disk(disk, result->target, older(restore), err) < 0 ||
+        np_loss_report_open(report, restore->dir.fd, restore->dir.path, disk, origin, result->target,
+                            older(restore), err) < 0 ||
+        np_restore_chain(&options, disk->chain, disk->streams, disk->ids, &restore->disks[i], &counts, err) <
+            0)
+        return -1;
+    result->read_bytes = counts.read;
+    result->seconds = np_clock_seconds() - began;
+    restore->done += counts.written;
+    if (judge(restore, i, &counts, err) < 0)
+        return -1;
+    np_salvage_close_disk(disk);
+    return 0;
+}
+
+/* Of a dry run: without the bytes there is no digest, so what is damaged counts as lost. */
+int np_salvage_count(struct np_restore *restore, struct np_origin *origin, struct np_error *err)
+{
+    for (size_t i = 0; i < restore->count; i++) {
+        struct np_restored_disk *result = &restore->result->disks[i];
+        struct np_salvaged_disk *disk = &restore->salvaged[i];
+        struct np_loss_report *report = &restore->reports[i];
+        struct np_chain_step step;
+        if (np_salvage_rewind_disk(disk, result->target, older(restore), err) < 0 ||
+            np_loss_report_open(report, -1, NULL, disk, origin, result->target, older(restore), err) < 0)
+            return -1;
+        for (int more; (more = np_chain_next(disk->chain, &step, err)) != 0;)
+            if (more < 0 || (step.kind == NP_CHAIN_LOST && np_loss_report_add(report, &step, err) < 0))
+                return -1;
+        if (np_loss_report_end(report, err) < 0)
+            return -1;
+        result->lost = report->ranges > 0;
+        result->loss_ranges = report->ranges;
+        result->lost_bytes = report->lost_bytes;
+        result->possible_bytes = report->possible_bytes;
+    }
+    return 0;
+}
+
+/* What disk i lost, as a clause. @return its length */
+static size_t tell_disk(const struct np_restored_disk *disk, char *text, size_t room)
+{
+    char possible[64] = "";
+    if (disk->possible_bytes > 0)
+        snprintf(possible, sizeof(possible), ", %ju bytes may be", (uintmax_t)disk->possible_bytes);
+    int used = disk->loss_ranges > 0
+                   ? snprintf(text, room, "disk %s: %ju bytes are lost%s, in %ju range%s", disk->target,
+                              (uintmax_t)disk->lost_bytes, possible, (uintmax_t)disk->loss_ranges,
+                              disk->loss_ranges > 1 ? "s" : "")
+                   : snprintf(text, room, "disk %s: no loss was found, and yet nothing proves it exact",
+                              disk->target);
+    if (disk->losses != NULL && (size_t)used < room)
+        used += snprintf(text + used, room - (size_t)used, ", listed in %s", disk->losses);
+    return (size_t)used;
+}
+
+int np_salvage_tell(const struct np_restore *restore, struct np_error *err)
+{
+    char text[NP_ERROR_MESSAGE_MAX / 2] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < restore->count && used < sizeof(text); i++) {
+        const struct np_restored_disk *disk = &restore->result->disks[i];
+        if (!disk->lost)
+            continue;
+        np_error_where(err, disk->target, NP_NO_OFFSET);
+        if (used > 0)
+            used += (size_t)snprintf(text + used, sizeof(text) - used, "; ");
+        if (used < sizeof(text))
+            used += tell_disk(disk, text + used, sizeof(text) - used);
+    }
+    if (restore->companions_lost != NULL && used < sizeof(text))
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%sthe file %s of the point is lost",
+                                 used > 0 ? "; " : "", restore->companions_lost);
+    if (used == 0)
+        return 0;
+    return np_fail(err, NP_LOSSES, "%s with losses: %s",
+                   restore->request->dry_run ? "it would be restored" : "restored", text);
+}
+
+/* Before the images: none with losses stands there without its list. */
+int np_salvage_place_reports(struct np_restore *restore, struct np_error *err)
+{
+    for (size_t i = 0; i < restore->count; i++) {
+        struct np_loss_report *report = &restore->reports[i];
+        if (report->file == NULL)
+            continue;
+        if (np_loss_report_place(report, err) < 0)
+            return -1;
+        restore->result->disks[i].losses = NP_STEAL(report->path);
+    }
+    return 0;
+}

@@ -1,0 +1,213 @@
+#!/bin/bash
+# A damaged set is restored with --salvage: every byte is the guest's, or lies in a range that is listed; there stand
+# zeroes, or what an older point had. Status 6 if anything is lost, 0 if the image is proven to be exact all the same.
+# Without --salvage nothing damaged is used.
+# labs: embed
+. "$(dirname "$0")/lab.sh"
+lab_start
+
+size=24M
+raw=$LAB_DIR/content
+lab_random 9M "$raw"
+truncate -s $size "$raw"
+lab_filled "$LAB_NAME" vda qcow2 "$raw"
+lab_domain "$LAB_NAME" vda:qcow2:$size vdb:raw:2M
+set=$LAB_DIR/set good=$LAB_DIR/good out=$LAB_DIR/out
+
+lab_io "$LAB_NAME" vdb "write -P 0x66 100k 700k"
+np_backup "$LAB_NAME" -l full -o "$set"
+lab_truth "$LAB_NAME" vda "$LAB_DIR/truth.0001"
+lab_io "$LAB_NAME" vda "write -P 0x21 1M 3M"
+lab_io "$LAB_NAME" vda "discard 5M 1M"
+lab_io "$LAB_NAME" vda "write -P 0x22 20M 200k"
+np_backup "$LAB_NAME" -l inc -o "$set"
+lab_truth "$LAB_NAME" vda "$LAB_DIR/truth.0002"
+lab_io "$LAB_NAME" vda "write -P 0x31 2M 1M"
+lab_io "$LAB_NAME" vda "write -P 0x32 12M 300k"
+np_backup "$LAB_NAME" -l inc -o "$set"
+lab_truth "$LAB_NAME" vda "$LAB_DIR/truth.0003"
+lab_truth "$LAB_NAME" vdb "$LAB_DIR/truth.vdb"
+cp -a "$set" "$good"
+
+# ---- damage ----
+
+fresh()
+{
+    rm -rf "$set" "$out"
+    cp -a "$good" "$set"
+}
+
+# flip POINT AT: a byte of vda's stream
+flip()
+{
+    local file=$set/streams/$1.vda.nbp byte
+    byte=$(od -An -t u1 -j "$2" -N 1 "$file")
+    printf '%b' "\\x$(printf %02x $((byte ^ 0x41)))" | dd of="$file" bs=1 seek="$2" conv=notrunc status=none
+}
+
+# record POINT OFFSET: where the record of vda's window at that guest byte lies
+record()
+{
+    "$NBDPULL" dump -i "$good/streams/$1.vda.nbp" --map --json |
+        python3 -c 'import json, sys
+for row in json.load(sys.stdin)["map"]:
+    if row["offset"] <= int(sys.argv[1]) < row["offset"] + row["length"]:
+        print(row["pos"])
+        break' "$(numfmt --from=iec "$2")"
+}
+
+# ---- what must be there ----
+
+# piece FILE OFFSET LENGTH
+piece()
+{
+    dd if="$1" iflag=skip_bytes,count_bytes bs=64k skip="$2" count="$3" status=none
+}
+
+# honest POINT HOW: the image is the disk of the point, but for what is listed; there it is what is said to be there
+honest()
+{
+    local image=$out/vda.raw truth=$LAB_DIR/truth.$1 patched=$LAB_DIR/patched offset length kind instead rest
+    cp "$image" "$patched"
+    while read -r offset length kind instead rest; do
+        case $kind in lost | possible) ;; *) lab_fail "a line of the list: $offset $length $kind $instead $rest" ;; esac
+        case $instead in
+        zeroes) piece /dev/zero 0 "$length" >"$LAB_DIR/wanted" ;;
+        point-*) piece "$LAB_DIR/truth.${instead#point-}" "$offset" "$length" >"$LAB_DIR/wanted" ;;
+        *) lab_fail "instead of $offset $length there is $instead" ;;
+        esac
+        [ "$2" = older ] || [ "$instead" = zeroes ] || lab_fail "older data where zeroes were asked for: $instead"
+        piece "$image" "$offset" "$length" | cmp - "$LAB_DIR/wanted" || lab_fail "not $instead at $offset"
+        piece "$truth" "$offset" "$length" |
+            dd of="$patched" oflag=seek_bytes seek="$offset" conv=notrunc bs=64k status=none
+    done < <(grep -v '^#' "$out/vda.losses")
+    cmp "$patched" "$truth" || lab_fail "other bytes are wrong than those that are listed in $(cat "$out/vda.losses")"
+}
+
+# refused: an ordinary restore takes nothing of it
+refused()
+{
+    np 4 restore -i "$set" -o "$out" --format raw "$@"
+    [ ! -e "$out" ] || lab_fail "a restore of damaged data left $(ls -A "$out")"
+}
+
+# lossy POINT: with losses, both ways; @ what else is the list's
+lossy()
+{
+    local how
+    refused --until "$1"
+    for how in zero older; do
+        np 6 restore -i "$set" -o "$out" --format raw --until "$1" "--salvage=$how"
+        grep -q "restored with losses: disk vda: .* listed in $out/vda.losses" "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
+        honest "$1" $how
+        cp "$out/vda.losses" "$LAB_DIR/losses.$how"
+        rm -rf "$out"
+    done
+}
+
+# exact POINT: nothing is lost
+exact()
+{
+    np 0 restore -i "$set" -o "$out" --format raw --until "$1" --salvage
+    cmp "$out/vda.raw" "$LAB_DIR/truth.$1" || lab_fail "another disk than that of point $1"
+    [ ! -e "$out/vda.losses" ] || lab_fail "a list of losses, and status 0"
+    rm -rf "$out"
+}
+
+fresh
+exact 0003
+exact 0002
+
+# A payload of the full that point 0002 replaced, and one that nobody did.
+flip 0001 $(($(record 0001 2M) + 5000))
+exact 0003
+flip 0001 $(($(record 0001 7M) + 5000))
+lossy 0003
+[ "$(grep -cv '^#' "$LAB_DIR/losses.zero")" -eq 1 ] || lab_fail "more than one range: $(cat "$LAB_DIR/losses.zero")"
+grep -q "^$((7 << 20)) $((1 << 20)) lost zeroes streams/0001.vda.nbp [0-9]*\$" "$LAB_DIR/losses.zero" ||
+    lab_fail "not the window: $(cat "$LAB_DIR/losses.zero")"
+
+# Of an increment: the older version is that of the full.
+fresh
+flip 0002 $(($(record 0002 1M) + 200))
+lossy 0002
+grep -q "^$((1 << 20)) .* lost point-0001 streams/0002.vda.nbp" "$LAB_DIR/losses.older" ||
+    lab_fail "not the full's version: $(cat "$LAB_DIR/losses.older")"
+lossy 0003
+
+# The end is gone: with it END, DIR and index, which are made anew.
+fresh
+truncate -s -256 "$set/streams/0001.vda.nbp"
+refused
+exact 0003
+fresh
+truncate -s -3000 "$set/streams/0002.vda.nbp"
+refused
+np_status=0
+"$NBDPULL" restore -i "$set" -o "$out" --format raw --salvage=older >/dev/null 2>&1 || np_status=$?
+cmp "$out/vda.raw" "$LAB_DIR/truth.0003" || honest 0003 older
+[ $np_status -eq 0 ] || [ -e "$out/vda.losses" ] || lab_fail "status $np_status and no list"
+
+# A stream is missing, or half of it.
+fresh
+rm "$set/streams/0002.vda.nbp"
+lossy 0003
+grep -q 'Nothing is left of .*streams/0002.vda.nbp' "$LAB_DIR/losses.zero" || lab_fail "it is not named"
+fresh
+truncate -s $(($(stat -c %s "$good/streams/0001.vda.nbp") / 2)) "$set/streams/0001.vda.nbp"
+lossy 0003
+fresh
+truncate -s 0 "$set/streams/0001.vda.nbp" "$set/streams/0002.vda.nbp"
+lossy 0003
+
+# Bytes are missing in the middle, others are there twice, a block is another disk's.
+fresh
+file=$set/streams/0001.vda.nbp
+{ head -c 8000000 "$good/streams/0001.vda.nbp"; tail -c +8004097 "$good/streams/0001.vda.nbp"; } >"$file"
+lossy 0003
+fresh
+{ head -c 8004096 "$good/streams/0001.vda.nbp"; tail -c +8000001 "$good/streams/0001.vda.nbp"; } >"$file"
+lossy 0003
+fresh
+dd if="$set/streams/0001.vdb.nbp" of="$file" bs=4k count=1 seek=1900 conv=notrunc status=none
+lossy 0003
+
+# One stream in a file, and what is told.
+np 6 restore -i "$file" -o "$out" --format raw --salvage --json
+python3 - "$NP_OUT" "$out/vda.losses" <<'PY' || lab_fail "JSON: $(cat "$NP_OUT")"
+import json, sys
+told = json.load(open(sys.argv[1]))
+disk = told["disks"][0]
+ranges = [line.split() for line in open(sys.argv[2]) if not line.startswith("#")]
+assert told["status"] == 6 and told["error"]["class"] == "losses" and disk["target"] == "vda" and not disk["exact"]
+assert disk["losses"] == sys.argv[2] and disk["loss_ranges"] == len(ranges) == 1
+assert disk["lost_bytes"] == sum(int(r[1]) for r in ranges) and disk["possible_bytes"] == 0
+PY
+rm -rf "$out"
+
+# A dry run says so before, and writes nothing.
+np 6 restore -i "$set" --dry-run --salvage
+np_said 'would be restored with losses'
+
+# The other disk is not concerned. A list that is there is not overwritten, nor is a restore that stands.
+np 0 restore -i "$set" -o "$out" --format raw --salvage -d vdb
+cmp "$out/vdb.raw" "$LAB_DIR/truth.vdb" || lab_fail "vdb differs"
+np 1 restore -i "$set" -o "$out" --format raw --salvage -d vdb
+: >"$out/vda.losses"
+np 1 restore -i "$set" -o "$out" --format raw --salvage -d vda
+np_said 'vda.losses exists'
+[ ! -e "$out/vda.raw" ] || lab_fail "written beside another's list"
+rm -rf "$out"
+
+# Records: the newest point must not quietly become another one.
+fresh
+echo '{' >"$set/points/0003.json"
+np 4 restore -i "$set" -o "$out" --salvage
+grep -q 'repair' "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
+np 0 restore -i "$set" -o "$out" --format raw --salvage --until 0002
+cmp "$out/vda.raw" "$LAB_DIR/truth.0002" || lab_fail "another disk than that of point 0002"
+rm -rf "$out"
+
+np 2 restore -i - -o "$out" --salvage
+np 2 restore -i "$set" -o "$out" --salvage=best
+np 2 restore -i "$set" -o "$out" --salvage --verify
