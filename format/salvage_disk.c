@@ -199,7 +199,8 @@ static bool can_follow(const struct np_salvage_disk *disk, const struct seen *se
     const struct np_record_header *header = &seen->header;
     const struct np_record record = record_of(disk, seen);
     struct np_error wrong = NP_ERROR_INIT;
-    return fits(disk, header->offset, header->length, header->type == NP_RECORD_DATA) &&
+    return header->pos >= NP_RECORD_HEADER_SIZE && /* META comes first */
+           fits(disk, header->offset, header->length, header->type == NP_RECORD_DATA) &&
            (seen->condition != GOOD ||
             np_track_check(&disk->track, &record, disk->stream->name, &wrong) == 0);
 }

@@ -172,7 +172,7 @@ static void take_back(struct np_restore *restore)
                            restore->dir.path, restore->files[i]);
     for (size_t i = 0; i < restore->count; i++)
         if (restore->result->disks[i].losses != NULL)
-            unlink(restore->result->disks[i].losses);
+            unlinkat(restore->dir.fd, restore->reports[i].name, 0);
     for (size_t i = 0; i < restore->result->file_count; i++)
         unlinkat(restore->dir.fd, strrchr(restore->result->files[i], '/') + 1, 0);
     restore->committed = 0;
