@@ -86,10 +86,14 @@ __attribute__((noinline, unused)) static char *read_text(const char *name)
     return text;
 }
 
-/* Replace the one place where `from` stands in a file. */
+/* Replace the one place where `from` stands in a file, as who does it by hand: without the checksum's line.
+ */
 static inline void edit(const char *name, const char *from, const char *to)
 {
     char *text = read_text(name);
+    char *sum = strstr(text, "  \"sum\": ");
+    if (sum != NULL)
+        memmove(sum, strchr(sum, '\n') + 1, strlen(strchr(sum, '\n') + 1) + 1);
     char *place = strstr(text, from);
     assert_non_null(place);
     char *changed = NULL;

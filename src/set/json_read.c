@@ -14,6 +14,36 @@ static void free_tokener(struct json_tokener **tokener)
         json_tokener_free(*tokener);
 }
 
+static bool parse_hash(const char *text, struct np_hash128 *hash)
+{
+    if (strlen(text) != 2 * NP_HASH128_SIZE || text[strspn(text, "0123456789abcdef")] != '\0')
+        return false;
+    uint64_t halves[2];
+    for (int i = 0; i < 2; i++) {
+        char half[17] = "";
+        memcpy(half, text + 16 * i, 16);
+        halves[i] = strtoull(half, NULL, 16);
+    }
+    *hash = (struct np_hash128){.high = halves[0], .low = halves[1]};
+    return true;
+}
+
+/* True too where there is none. */
+static bool sum_holds(const struct np_json_read *root, const char *text, size_t size)
+{
+    static const char before[] = "{\n  \"sum\": \"", behind[] = "\",\n";
+    const size_t digits = 2 * NP_HASH128_SIZE, front = strlen(before) + digits + strlen(behind);
+    char sum[2 * NP_HASH128_SIZE + 1] = "";
+    struct np_hash128 wanted;
+    if (!np_json_read_has(root, "sum"))
+        return true;
+    if (size < front || memcmp(text, before, strlen(before)) != 0 ||
+        memcmp(text + strlen(before) + digits, behind, strlen(behind)) != 0)
+        return false;
+    memcpy(sum, text + strlen(before), digits);
+    return parse_hash(sum, &wanted) && np_hash128_equal(wanted, np_hash128(text + front, size - front));
+}
+
 int np_json_read_parse(const char *text, size_t size, const char *file, struct np_json_read *root,
                        struct np_error *err)
 {
@@ -28,7 +58,14 @@ int np_json_read_parse(const char *text, size_t size, const char *file, struct n
     if (cause == json_tokener_success && text[end + strspn(text + end, " \t\r\n")] == '\0' &&
         end + strspn(text + end, " \t\r\n") == size && json_object_is_type(object, json_type_object)) {
         *root = (struct np_json_read){.object = object, .file = file};
-        return 0;
+        if (sum_holds(root, text, size))
+            return 0;
+        np_json_read_free(root);
+        return np_fail(
+            err, NP_DAMAGED,
+            "%s: its checksum is wrong: it is damaged, or was changed by somebody who left the line "
+            "\"sum\" in it",
+            file);
     }
     json_object_put(object);
     if (cause == json_tokener_continue)
@@ -153,20 +190,6 @@ int np_json_read_uuid(const struct np_json_read *in, const char *key, struct np_
     if (!np_uuid_parse(text, uuid))
         return np_json_read_wrong(in, key, "is not a UUID", err);
     return 0;
-}
-
-static bool parse_hash(const char *text, struct np_hash128 *hash)
-{
-    if (strlen(text) != 2 * NP_HASH128_SIZE || text[strspn(text, "0123456789abcdef")] != '\0')
-        return false;
-    uint64_t halves[2];
-    for (int i = 0; i < 2; i++) {
-        char half[17] = "";
-        memcpy(half, text + 16 * i, 16);
-        halves[i] = strtoull(half, NULL, 16);
-    }
-    *hash = (struct np_hash128){.high = halves[0], .low = halves[1]};
-    return true;
 }
 
 int np_json_read_hash_or_null(const struct np_json_read *in, const char *key, bool *known,

@@ -23,7 +23,9 @@ struct np_json_read {
 };
 
 /**
- * Parse a whole file, which must be one object and nothing else.
+ * Parse a whole file, which must be one object and nothing else. Where it has a key "sum", that must be its
+ * first line and the checksum of all lines behind it: the 128 bits of XXH3, as 32 hexadecimal digits. (Files
+ * of the first versions have none, and who edits a file by hand takes the line out.)
  * @param text NUL-terminated, size bytes without the NUL
  * @param file for messages; borrowed as long as root is read
  * @param root out; its object is owned: np_json_read_free

@@ -105,12 +105,19 @@ void np_json_write_element(struct np_json_write *out, struct json_object *array,
     *out->failed = true;
 }
 
+/* The sum stands on the first line, in front of what it is of: see np_json_read_parse. */
 int np_json_write_text(struct np_json_write *out, const char *file, char **text, size_t *size,
                        struct np_error *err)
 {
     const int flags = JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE;
     const char *json = *out->failed ? NULL : json_object_to_json_string_ext(out->object, flags);
-    int length = json == NULL ? -1 : asprintf(text, "%s\n", json);
+    NP_AUTO_FREE char *rest = NULL;
+    int length = json == NULL ? -1 : asprintf(&rest, "%s\n", json + strlen("{\n"));
+    if (length >= 0) {
+        struct np_hash128 sum = np_hash128(rest, (size_t)length);
+        length =
+            asprintf(text, "{\n  \"sum\": \"%016" PRIx64 "%016" PRIx64 "\",\n%s", sum.high, sum.low, rest);
+    }
     if (length < 0)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot make its text", file);
     *size = (size_t)length;

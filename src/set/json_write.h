@@ -39,7 +39,11 @@ void np_json_write_object(struct np_json_write *out, const char *key, struct np_
 struct json_object *np_json_write_array(struct np_json_write *out, const char *key);
 void np_json_write_element(struct np_json_write *out, struct json_object *array, struct np_json_write *inner);
 
-/** The whole file, one key a line, with a newline at its end. @param text out, owned (free) */
+/**
+ * The whole file, one key a line, with a newline at its end. Its first key is the checksum of all lines
+ * behind.
+ * @param text out, owned (free)
+ */
 int np_json_write_text(struct np_json_write *out, const char *file, char **text, size_t *size,
                        struct np_error *err);
 

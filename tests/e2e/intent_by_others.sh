@@ -43,7 +43,7 @@ np_backup "$LAB_NAME" -l full -o "$set"
 home=$(newest | cut -d- -f2)
 intent()
 {
-    jq --arg home "$home" '.point = "0090" | .home = $home | .checkpoint = "nbdpull-\($home)-0090-01234567" | '"$1" \
+    jq --arg home "$home" 'del(.sum) | .point = "0090" | .home = $home | .checkpoint = "nbdpull-\($home)-0090-01234567" | '"$1" \
         "$LAB_DIR/intent" >"$set/intent.json" || lab_fail "intent $1"
 }
 goes_on()

@@ -89,7 +89,7 @@ bad '0001.vda.nbp.*still good.*: 0006, 0005$' 2
 np_backup "$LAB_NAME" -l full -o "$LAB_DIR/other"
 cp "$LAB_DIR/other/streams/0001.vda.nbp" "$LAB_DIR/bad/streams/" # of another set
 bad '0001.vda.nbp.*still good.*: 0006, 0005$' 4
-sed 's/"0002"/"0007"/g; s/0002\.vd/0007.vd/' "$set/points/0002.json" >"$LAB_DIR/bad/points/0007.json" # twice
+sed '/"sum"/d; s/"0002"/"0007"/g; s/0002\.vd/0007.vd/' "$set/points/0002.json" >"$LAB_DIR/bad/points/0007.json" # twice
 cp "$LAB_DIR/bad/streams/0002.vda.nbp" "$LAB_DIR/bad/streams/0007.vda.nbp"
 cp "$LAB_DIR/bad/streams/0002.vdb.nbp" "$LAB_DIR/bad/streams/0007.vdb.nbp"
 bad '(0002.*0007|0007.*0002).*all other points' latest

@@ -118,14 +118,14 @@ mv "$set/streams/0002.vda.nbp" "$set/x" && mv "$set/streams/0003.vda.nbp" "$set/
     mv "$set/x" "$set/streams/0003.vda.nbp"
 for id in 0002 0003; do
     size=$(stat -c %s "$set/streams/$id.vda.nbp")
-    jq ".disks[0].stream.size = $size" "$good/points/$id.json" >"$set/points/$id.json"
+    jq "del(.sum) | .disks[0].stream.size = $size" "$good/points/$id.json" >"$set/points/$id.json"
 done
 is "streams that changed places" gaaa --quick
 fresh
 np_backup "$LAB_NAME" -l copy -o "$LAB_DIR/other" -i vda
 cp "$LAB_DIR/other/streams/0001.vda.nbp" "$set/streams/0003.vda.nbp"
 size=$(stat -c %s "$set/streams/0003.vda.nbp")
-jq ".disks[0].stream.size = $size" "$good/points/0003.json" >"$set/points/0003.json"
+jq "del(.sum) | .disks[0].stream.size = $size" "$good/points/0003.json" >"$set/points/0003.json"
 is "a stream of another set" ggaa --quick
 
 # ---- index, record, files ----

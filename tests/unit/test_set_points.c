@@ -1,5 +1,7 @@
 #include "set_fixture.h"
 
+#include "nbdpull/set_repair.h"
+
 /* ---- points ---- */
 
 static void assert_disks_equal(const struct np_point_disk *a, const struct np_point_disk *b)
@@ -284,9 +286,45 @@ static void test_points__path_with_a_missing_parent_is_damage(void **state)
     assert_string_equal(err.disk, "vda");
 }
 
+/* A record that can be read after a byte of it has changed says what it said before. */
+static void test_set_points__a_byte_that_changed_is_seen(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_OPEN(set, NP_SET_CREATE);
+    add_point(set, "");
+    char *text = read_text("points/0001.json");
+    size_t size = strlen(text), seen = 0;
+    for (size_t i = 0; i < 8 * size; i++) {
+        NP_CLEANUP(np_points_clear) struct np_points points = {0};
+        char was = text[i / 8];
+        text[i / 8] = (char)(was ^ 1 << i % 8);
+        if (text[i / 8] == '\0') /* fputs would end there */
+            text[i / 8] = was;
+        write_text("points/0001.json", text);
+        text[i / 8] = was;
+        err = (struct np_error)NP_ERROR_INIT;
+        if (np_set_points(set, &points, &err) < 0) {
+            assert_int_equal(err.class, NP_DAMAGED);
+            seen++;
+            continue;
+        }
+        bool same;
+        struct np_points good = {0};
+        write_text("points/0001.json", text);
+        ok(np_set_points(set, &good, &err));
+        ok(np_point_same(&points.list[0], &good.list[0], &same, &err));
+        np_points_clear(&good);
+        assert_true(same);
+    }
+    assert_true(seen > 7 * size);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_set_points__a_byte_that_changed_is_seen),
         TEST(test_point__comes_back_as_committed),
         TEST(test_point__same_id_is_never_committed_twice),
         TEST(test_point__what_could_not_be_read_is_not_committed),
