@@ -1,6 +1,7 @@
 #include "damage.h"
 #include "stream_parts.h"
 
+#include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
 
 #include <string.h>
@@ -58,6 +59,11 @@ const char *np_stream_blob_name(const struct np_stream *stream, size_t i)
     return i < stream->blob_count ? stream->blobs[i].name : NULL;
 }
 
+static void free_hash(struct np_hash_stream **hash)
+{
+    np_hash_stream_free(*hash);
+}
+
 static int next_part(const struct np_stream *stream, struct np_record_header *header,
                      const struct np_blob_table *blob, uint64_t next, struct np_error *err)
 {
@@ -72,24 +78,45 @@ static int next_part(const struct np_stream *stream, struct np_record_header *he
     return 0;
 }
 
-/* Each part is at least one byte, so that a hostile total ends the loop soon. */
+/*
+ * Each part is at least one byte, so that a hostile total ends the loop soon.
+ * @param bytes room for all of it, or for a part that is forgotten when the next one comes if `whole` is
+ * false
+ */
 static int read_parts(const struct np_stream *stream, struct np_record_header *header,
-                      const struct np_blob_table *blob, uint8_t *bytes, struct np_error *err)
+                      const struct np_blob_table *blob, uint8_t *bytes, bool whole, struct np_error *err)
 {
+    NP_CLEANUP(free_hash) struct np_hash_stream *hash = np_hash_stream_new();
     uint64_t next = 0;
+    if (hash == NULL)
+        return np_fail(err, NP_FAILED, "%s: out of memory", stream->name);
     for (;;) {
-        if (np_record_at_data(&stream->at, header, NULL, bytes + next, err) < 0)
+        uint8_t *part = whole ? bytes + next : bytes;
+        if (np_record_at_data(&stream->at, header, NULL, part, err) < 0)
             return -1;
+        np_hash_stream_add(hash, part, header->data_len);
         next += header->length;
         if (next == blob->total)
             break;
         if (next_part(stream, header, blob, next, err) < 0)
             return -1;
     }
-    if (!np_hash128_equal(np_hash128(bytes, blob->total), blob->sum))
+    if (!np_hash128_equal(np_hash_stream_get(hash), blob->sum))
         return np_damage_record(stream->name, header, NULL, err,
                                 "the file %s has another checksum than it must", blob->name);
     return 0;
+}
+
+int np_stream_blob_check(struct np_stream *stream, size_t i, struct np_error *err)
+{
+    struct np_record_header header;
+    struct np_blob_table table;
+    if (read_first(stream, &stream->blobs[i].place, &header, &table, err) < 0)
+        return -1;
+    NP_AUTO_FREE uint8_t *part = malloc((size_t)np_min_u64(table.total, NP_BLOB_PART_MAX) + 1);
+    if (part == NULL)
+        return np_fail(err, NP_FAILED, "%s: out of memory", stream->name);
+    return read_parts(stream, &header, &table, part, false, err);
 }
 
 int np_stream_blob(struct np_stream *stream, const char *name, size_t limit, void **bytes, size_t *size,
@@ -115,7 +142,7 @@ int np_stream_blob(struct np_stream *stream, const char *name, size_t limit, voi
     NP_AUTO_FREE uint8_t *whole = malloc((size_t)table.total + 1);
     if (whole == NULL)
         return np_fail(err, NP_FAILED, "%s: out of memory", stream->name);
-    if (read_parts(stream, &header, &table, whole, err) < 0)
+    if (read_parts(stream, &header, &table, whole, true, err) < 0)
         return -1;
     whole[table.total] = '\0';
     *size = (size_t)table.total;

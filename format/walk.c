@@ -34,6 +34,7 @@ struct np_walk {
     bool gaps;         /* something was passed over: the sum of the headers says nothing */
     size_t finishing;  /* the disk whose end is being looked at */
     uint64_t told;     /* np_hash64 of the message about the index that was lost last */
+    size_t files;      /* that began so far */
     struct np_hash_stream *headers;
     uint8_t table[NP_DATA_TABLE_MAX]; /* of the record at hand, out of its index entry */
 };
@@ -322,6 +323,22 @@ static enum np_walk_found take_disk_record(struct np_walk *walk, struct walk_dis
     return entry_fault(disk, header->number, fault);
 }
 
+/* The first part of a file must be where DIR says. What follows from part to part, who reads it sees. */
+static enum np_walk_found take_file(struct np_walk *walk, const struct np_record_header *header,
+                                    struct np_fault *fault)
+{
+    const struct np_stream *stream = walk->stream;
+    if (header->offset > 0)
+        return NP_WALK_RECORD;
+    walk->files++;
+    for (size_t i = 0; i < stream->blob_count; i++)
+        if (np_place_is_of(&stream->blobs[i].place, header))
+            return NP_WALK_RECORD;
+    np_damage_record(stream->name, header, NULL, &fault->error, "DIR names another record at this place");
+    *fault = np_fault_of(header, NULL, &fault->error);
+    return NP_WALK_FAULT;
+}
+
 static struct walk_disk *disk_of(struct np_walk *walk, uint16_t id)
 {
     for (size_t i = 0; i < walk->stream->meta->disk_count; i++)
@@ -338,6 +355,8 @@ static enum np_walk_found take(struct np_walk *walk, const struct np_record_head
         (unsigned)(np_record_size(header) - NP_RECORD_HEADER_SIZE - header->table_len - header->data_len);
     walk->pos += np_record_size(header);
     walk->number = header->number + 1;
+    if (header->type == NP_RECORD_BLOB)
+        return take_file(walk, header, fault);
     if (header->type != NP_RECORD_DATA && header->type != NP_RECORD_ZERO)
         return NP_WALK_RECORD;
     struct walk_disk *disk = disk_of(walk, header->disk);
@@ -409,6 +428,13 @@ static enum np_walk_found finish_stream(struct np_walk *walk, struct np_fault *f
     if (!np_is_zero(padding, walk->padding)) {
         walk->phase = FINISHING_STREAM;
         return padding_fault(walk, fault);
+    }
+    if (!walk->gaps && walk->files != walk->stream->blob_count) {
+        fault->scope = NP_FAULT_FILES;
+        np_fail(&fault->error, NP_DAMAGED,
+                "%s: DIR names %zu files, and there are %zu: the stream is damaged", walk->stream->name,
+                walk->stream->blob_count, walk->files);
+        return NP_WALK_FAULT;
     }
     if (walk->gaps || (walk->number + 1 == end->records &&
                        np_hash128_equal(np_hash_stream_get(walk->headers), end->digest)))

@@ -179,6 +179,10 @@ int np_stream_blob(struct np_stream *stream, const char *name, size_t limit, voi
  */
 const char *np_stream_blob_name(const struct np_stream *stream, size_t i);
 
+/** Read blob i, which np_stream_blob_name gives a name for, part by part, and check all that np_stream_blob
+ * does. */
+int np_stream_blob_check(struct np_stream *stream, size_t i, struct np_error *err);
+
 /** What an index leaf says of one DATA or ZERO record. */
 struct np_entry {
     uint64_t pos, head_sum, offset,

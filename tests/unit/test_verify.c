@@ -234,6 +234,47 @@ static void test_verify__an_index_that_tells_of_other_hashes_is_found_without_pa
     free(memory.bytes);
 }
 
+/* Files of the guest: what DIR says of them, and how their parts fit together. */
+static void test_verify__files_must_be_those_of_dir(void **state)
+{
+    (void)state;
+    struct memory memory = golden("blobs.nbp");
+    struct parts *parts = cut_up(&memory);
+    struct part *dir = &parts->list[part_of(parts, NP_RECORD_DIR, 0)];
+    size_t first = np_trailer_dir_size(np_get_le32(dir->table), 0);
+    dir->table[first + 8] ^= 1; /* the first one's head_sum */
+    struct memory forged = put_together(parts, FIX_END);
+    for (int depth = NP_VERIFY_QUICK; depth <= NP_VERIFY_DEEP; depth++) {
+        np_stream_close(open_and_check(&forged, (enum np_verify_depth)depth));
+        assert_int_equal(seen.count, 1);
+        assert_int_equal(seen.faults[0].scope, NP_FAULT_FILES);
+        assert_non_null(strstr(seen.faults[0].error.message, "DIR names another record"));
+    }
+    parts_free(parts);
+    free(forged.bytes);
+    free(memory.bytes);
+}
+
+static void test_verify__the_parts_of_a_file_must_fit_together(void **state)
+{
+    (void)state;
+    struct memory memory = golden("blobs.nbp");
+    struct parts *parts = cut_up(&memory);
+    for (size_t i = 0; i < parts->count; i++) {
+        struct part *part = &parts->list[i];
+        if (part->header.type == NP_RECORD_BLOB)
+            part->table[8] ^= 1; /* the sum of the whole, the same in all parts */
+    }
+    struct memory forged = put_together(parts, FIX_LINKS);
+    np_stream_close(open_and_check(&forged, NP_VERIFY_SUMS));
+    assert_int_equal(seen.count, 1);
+    assert_int_equal(seen.faults[0].scope, NP_FAULT_FILES);
+    assert_non_null(strstr(seen.faults[0].error.message, "another checksum"));
+    parts_free(parts);
+    free(forged.bytes);
+    free(memory.bytes);
+}
+
 static void test_verify__a_granule_with_another_hash_is_found_by_deep_alone(void **state)
 {
     (void)state;
@@ -341,6 +382,8 @@ int main(void)
         cmocka_unit_test(test_verify__a_damaged_index_does_not_hide_damaged_data),
         cmocka_unit_test(test_verify__finds_the_next_record_where_nothing_names_it),
         cmocka_unit_test(test_verify__an_index_that_tells_of_other_hashes_is_found_without_payload),
+        cmocka_unit_test(test_verify__files_must_be_those_of_dir),
+        cmocka_unit_test(test_verify__the_parts_of_a_file_must_fit_together),
         cmocka_unit_test(test_verify__a_granule_with_another_hash_is_found_by_deep_alone),
         cmocka_unit_test(test_verify__quick_reads_no_payload),
         cmocka_unit_test(test_verify__what_cannot_be_read_is_not_damage),
