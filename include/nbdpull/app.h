@@ -304,7 +304,11 @@ struct np_dump_result {
     struct np_points points; /**< owned */
 };
 
-/** Points of a set, or the one of a stream; rows come before the result is complete. */
+/**
+ * Points of a set, or the one of a stream; rows come before the result is complete. When the record of some
+ * point is lost or no good, and none is asked for, the result holds the others, and NP_DAMAGED is the end of
+ * it.
+ */
 int np_app_dump(const struct np_dump_request *request, struct np_dump_result *result, struct np_error *err);
 void np_dump_result_clear(struct np_dump_result *result); /**< takes a zeroed struct */
 

@@ -1,7 +1,7 @@
 /**
  * @file set_repair.h
- * What only the repair of a set needs. The set is open with NP_SET_REPAIR: then set.json may be missing or
- * damaged, and what np_set_uuid and the like say is nothing until np_set_rebuild.
+ * What who looks after a set needs. For a repair it is open with NP_SET_REPAIR: then set.json may be missing
+ * or damaged, and what np_set_uuid and the like say is nothing until np_set_rebuild.
  */
 #ifndef NBDPULL_SET_REPAIR_H
 #define NBDPULL_SET_REPAIR_H
@@ -30,6 +30,13 @@ struct np_set_files {
 /** All streams and point records by their names; nothing is opened. @param files zeroed; filled */
 int np_set_files(struct np_set *set, struct np_set_files *files, struct np_error *err);
 void np_set_files_clear(struct np_set_files *files); /**< takes a zeroed struct */
+
+/**
+ * Streams of points that have no record. Read the records before: what is committed meanwhile has one here.
+ * @param strays    zeroed; filled, as by np_set_files
+ * @param committed out; highest number that ever was. Up to it the record was lost, above it there was none
+ */
+int np_set_strays(struct np_set *set, struct np_set_files *strays, uint64_t *committed, struct np_error *err);
 
 /** Open a stream by its name, whatever the records say of it. */
 int np_set_file_open(struct np_set *set, const char *name, struct np_stream_input **file,

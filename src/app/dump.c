@@ -169,7 +169,10 @@ static int dump_origin(const struct np_dump_request *request, struct np_dump_res
         result->set = *np_set_uuid(origin.set);
     result->points = origin.points;
     origin.points = (struct np_points){0};
-    return 0;
+    if (request->until != NULL || origin.bad.class == NP_OK)
+        return 0;
+    *err = origin.bad;
+    return -1;
 }
 
 /* ---- from a pipe ---- */

@@ -1,7 +1,10 @@
 #include "origin.h"
 
+#include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
 #include "nbdpull/file.h"
+#include "nbdpull/log.h"
+#include "nbdpull/set_repair.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -106,9 +109,56 @@ struct np_input np_origin_pipe_input(struct np_pipe *pipe)
 
 /* ---- open and close ---- */
 
-/* @param bad NULL: a damaged point record is an error */
+/* Who restores wants to know of the first only. */
+static void keep_first(void *ctx, const char *id, const struct np_error *err)
+{
+    struct np_origin *origin = ctx;
+    if (origin->bad.class == NP_OK || (id == NULL && !origin->bad_all))
+        origin->bad = *err;
+    origin->bad_all = origin->bad_all || id == NULL;
+}
+
+static bool is_at_work(struct np_set *set, const char *id)
+{
+    NP_CLEANUP(np_intent_clear) struct np_intent intent = {0};
+    struct np_error ignored = NP_ERROR_INIT;
+    bool found = false;
+    return np_set_intent_read(set, &intent, &found, &ignored) == 0 && found &&
+           strcmp(intent.point_id, id) == 0;
+}
+
+/* Of each point once: its streams are neighbours. @param leftovers say what is of no point, too */
+static int tell_lost(struct np_origin *origin, np_set_bad_point *bad, void *ctx, bool leftovers,
+                     struct np_error *err)
+{
+    NP_CLEANUP(np_set_files_clear) struct np_set_files strays = {0};
+    uint64_t committed, before = 0;
+    if (np_set_strays(origin->set, &strays, &committed, err) < 0)
+        return -1;
+    for (size_t i = 0; i < strays.count; i++) {
+        const struct np_set_file *file = &strays.list[i];
+        struct np_error lost = NP_ERROR_INIT;
+        if (file->number == before)
+            continue;
+        before = file->number;
+        if (file->number > committed) {
+            if (leftovers && !is_at_work(origin->set, file->id))
+                np_log_info("%s/%s belongs to no restore point: its backup did not come to its end; the next "
+                            "one removes it",
+                            origin->path, file->name);
+            continue;
+        }
+        np_fail(&lost, NP_DAMAGED,
+                "%s/points/%s.json is lost, and %s is there: \"nbdpull repair\" rebuilds the record if all "
+                "streams of the point are there; the points before %s do not need it (--until)",
+                origin->path, file->id, file->name, file->id);
+        bad(ctx, file->id, &lost);
+    }
+    return 0;
+}
+
 static int open_any(struct np_origin *origin, const char *path, np_set_bad_point *bad, void *ctx,
-                    struct np_error *err)
+                    bool leftovers, struct np_error *err)
 {
     struct stat st;
     if (stat(path, &st) < 0)
@@ -127,22 +177,35 @@ static int open_any(struct np_origin *origin, const char *path, np_set_bad_point
         return -1;
     snprintf(origin->domain, sizeof(origin->domain), "%s", np_set_domain_name(origin->set));
     origin->domain_uuid = *np_set_domain(origin->set);
-    return bad != NULL ? np_set_points_good(origin->set, bad, ctx, &origin->points, err)
-                       : np_set_points(origin->set, &origin->points, err);
+    if (np_set_points_good(origin->set, bad, ctx, &origin->points, err) < 0)
+        return -1;
+    return tell_lost(origin, bad, ctx, leftovers, err);
+}
+
+static bool is_named(const struct np_point *point, const char *until)
+{
+    return until != NULL &&
+           (until[strspn(until, "0123456789")] == '\0' || strcmp(until, point->checkpoint) == 0);
 }
 
 static int choose_point(struct np_origin *origin, const char *until, bool may_be_empty, struct np_error *err)
 {
-    if (may_be_empty && until == NULL && origin->points.count == 0)
+    bool bad = origin->bad.class != NP_OK;
+    if (may_be_empty && until == NULL && (bad || origin->points.count == 0))
         return 0;
-    return np_points_find(&origin->points, until, &origin->point, err);
+    if (np_points_find(&origin->points, until, &origin->point, err) == 0 &&
+        (!bad || (!origin->bad_all && is_named(origin->point, until))))
+        return 0;
+    if (bad)
+        *err = origin->bad;
+    return -1;
 }
 
 int np_origin_open(const char *path, const char *until, bool may_be_empty, struct np_origin *origin,
                    struct np_error *err)
 {
-    *origin = (struct np_origin){.fd = -1, .path = path};
-    if (open_any(origin, path, NULL, NULL, err) < 0 ||
+    *origin = (struct np_origin){.fd = -1, .path = path, .bad = NP_ERROR_INIT};
+    if (open_any(origin, path, keep_first, origin, false, err) < 0 ||
         (origin->set == NULL && open_stream_of_file(origin, err) < 0) ||
         choose_point(origin, until, may_be_empty, err) < 0) {
         np_origin_close(origin);
@@ -155,7 +218,7 @@ int np_origin_open_all(const char *path, np_set_bad_point *bad, void *ctx, struc
                        struct np_error *err)
 {
     *origin = (struct np_origin){.fd = -1, .path = path};
-    if (open_any(origin, path, bad, ctx, err) == 0 &&
+    if (open_any(origin, path, bad, ctx, true, err) == 0 &&
         (origin->set != NULL || open_stream_of_file(origin, err) == 0))
         return 0;
     np_origin_close(origin);
@@ -166,7 +229,7 @@ int np_origin_open_left(const char *path, np_set_bad_point *bad, void *ctx, stru
                         struct np_error *err)
 {
     *origin = (struct np_origin){.fd = -1, .path = path};
-    if (open_any(origin, path, bad, ctx, err) == 0)
+    if (open_any(origin, path, bad, ctx, false, err) == 0)
         return 0;
     np_origin_close(origin);
     return -1;
@@ -189,28 +252,63 @@ static bool same_digest(const struct np_totals *totals, const struct np_point_di
     return !totals->digest_known || !disk->digest_known || np_hash128_equal(totals->digest, disk->digest);
 }
 
+/* The key of the record that META has another value of, or NULL. (What a codec was asked for, META does not
+ * know.) */
+static const char *other_key(const struct np_stream *stream, const struct np_meta_disk *meta,
+                             const struct np_point_disk *record)
+{
+    const struct np_totals *totals = np_stream_totals(stream, meta->id);
+    const struct {
+        const char *key;
+        bool same;
+    } keys[] = {
+        {"stream", np_uuid_equal(&np_stream_meta(stream)->stream, &record->stream_uuid)},
+        {"state", np_uuid_equal(&meta->state, &record->state)},
+        {"size", meta->geometry.size == record->virtual_size},
+        {"digest", same_digest(totals, record)},
+        {"checkpoint", strcmp(meta->checkpoint, record->checkpoint) == 0},
+        {"parent", strcmp(meta->base_point, record->parent) == 0},
+        {"level", strcmp(meta->level, record->level) == 0},
+        {"how", strcmp(meta->how, record->how) == 0},
+        {"why", strcmp(meta->why, record->why) == 0},
+        {"image", strcmp(meta->image, record->image) == 0 && meta->image_dev == record->image_dev &&
+                      meta->image_ino == record->image_ino},
+        {"data_bytes", totals->data_bytes == record->data_bytes},
+        {"zero_bytes", totals->zero_bytes == record->zero_bytes},
+        {"stored_bytes", totals->stored_bytes == record->stored_bytes},
+    };
+    for (size_t i = 0; i < NP_ARRAY_SIZE(keys); i++)
+        if (!keys[i].same)
+            return keys[i].key;
+    return NULL;
+}
+
 static int check_identity(const struct np_stream *stream, const struct np_point_disk *disk, uint16_t *id,
                           struct np_error *err)
 {
     const struct np_meta *meta = np_stream_meta(stream);
     const struct np_meta_disk *found = np_meta_disk_by_target(meta, disk->target);
-    if (found == NULL || !same_digest(np_stream_totals(stream, found->id), disk) ||
-        !np_uuid_equal(&meta->stream, &disk->stream_uuid) || !np_uuid_equal(&found->state, &disk->state) ||
-        found->geometry.size != disk->virtual_size || strcmp(found->checkpoint, disk->checkpoint) != 0) {
+    bool right = found != NULL && np_uuid_equal(&meta->stream, &disk->stream_uuid);
+    const char *other = right ? other_key(stream, found, disk) : NULL;
+    if (!right)
         np_fail(err, NP_DAMAGED,
                 "%s: not the stream of disk %s that its point record names; was it renamed, or copied from "
                 "another set?",
                 np_stream_name(stream), disk->target);
-        return np_error_where(err, disk->target, NP_NO_OFFSET);
-    }
-    *id = found->id;
-    return 0;
+    else if (other != NULL)
+        np_fail(err, NP_DAMAGED,
+                "%s: not the stream of disk %s as the point's record has it, which says another \"%s\": the "
+                "record is damaged; \"nbdpull repair\" rebuilds it",
+                np_stream_name(stream), disk->target, other);
+    else
+        *id = found->id;
+    return right && other == NULL ? 0 : np_error_where(err, disk->target, NP_NO_OFFSET);
 }
 
 /*
- * A record has no checksum. But each stream of its point lists all of the point's disks: so a record that
- * lost a disk, or that names streams of two instants, is noticed. By state, not by stream: a merged one has
- * another UUID.
+ * A record says no more than the streams of its point, each of which lists all of the point's disks: so a
+ * record that lost a disk, or that names streams of two instants, is noticed. By state, not by stream: a
+ * merged one has another UUID.
  */
 static int check_point(const struct np_stream *stream, const struct np_point *point, struct np_error *err)
 {
@@ -223,6 +321,16 @@ static int check_point(const struct np_stream *stream, const struct np_point *po
         return np_fail(err, NP_DAMAGED,
                        "%s: not a stream of point %s, whose record names it: it was begun at %s, not at %s",
                        np_stream_name(stream), point->id, meta->created, point->time);
+    const char *other = strcmp(meta->checkpoint, point->checkpoint) != 0 ? "checkpoint"
+                        : strcmp(meta->level, point->level) != 0         ? "level"
+                        : strcmp(meta->guest, point->guest) != 0         ? "guest"
+                        : meta->quiesced != point->quiesced              ? "quiesced"
+                                                                         : NULL;
+    if (other != NULL)
+        return np_fail(err, NP_DAMAGED,
+                       "%s: the record of point %s says another \"%s\": it is damaged; \"nbdpull repair\" "
+                       "rebuilds it from its streams",
+                       np_stream_name(stream), point->id, other);
     for (size_t i = 0; i < meta->point_disk_count; i++) {
         const struct np_meta_point_disk *listed = &meta->point_disks[i];
         const struct np_point_disk *disk = np_point_disk_of(point, listed->target);

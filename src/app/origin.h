@@ -23,6 +23,8 @@ struct np_origin_disk {
 struct np_origin {
     struct np_set *set; /**< NULL for a file */
     struct np_points points;
+    struct np_error bad;          /**< the first point record that is lost or no good; NP_OK: none is */
+    bool bad_all;                 /**< it is about more than one point */
     const struct np_point *point; /**< the one chosen; borrowed from points */
     int fd;                       /**< of the file, or -1 */
     const char *path;
@@ -33,14 +35,18 @@ struct np_origin {
 };
 
 /**
- * Open a set and find the point, or open a stream file.
+ * Open a set and find the point, or open a stream file. Where a point record is lost or no good, a point that
+ * is named by its id or its checkpoint may be good all the same; "latest", or a time, may mean the one that
+ * is not there.
  * @param until    as --until; a file holds one point only
- * @param may_be_empty a set without points is no error; then the chosen point is NULL
+ * @param may_be_empty a set without points is no error, nor is one with bad records when no point is asked
+ * for: see `bad`; then the chosen point is NULL
  */
 int np_origin_open(const char *path, const char *until, bool may_be_empty, struct np_origin *origin,
                    struct np_error *err);
 
-/** As np_origin_open, but no point is chosen, and point records that are no good are told of and left out. */
+/** As np_origin_open, but no point is chosen, and point records that are lost or no good are told of and left
+ * out. */
 int np_origin_open_all(const char *path, np_set_bad_point *bad, void *ctx, struct np_origin *origin,
                        struct np_error *err);
 /** As np_origin_open_all, but of a file nothing is read: np_origin_take_meta says what is in it. */

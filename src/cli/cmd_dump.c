@@ -206,7 +206,7 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
     int printed = 0;
     if (arguments.common.json)
         printed = print_json(&result, json_map, done < 0 ? err : NULL, &failed);
-    else if (done == 0 && !arguments.map)
+    else if (!arguments.map && (done == 0 || result.points.count > 0))
         print_points(&result);
     if (done == 0 && printed < 0)
         *err = failed;

@@ -82,8 +82,8 @@ static int name_unaffected(const char *id, struct np_error *err)
     size_t length = strlen(err->message);
     if (err->class == NP_DAMAGED)
         snprintf(err->message + length, sizeof(err->message) - length,
-                 "; the points before %s do not need it: they are good once \"nbdpull repair\" has rebuilt "
-                 "it or moved it away",
+                 "; the points before %s do not need it (--until), and \"nbdpull repair\" rebuilds it or "
+                 "moves it away",
                  id);
     return -1;
 }
@@ -291,8 +291,13 @@ int np_points_path(const struct np_points *points, const struct np_point *point,
         const struct np_point *parent = find_id(points, disk->parent);
         const struct np_point_disk *next = parent == NULL ? NULL : np_point_disk_of(parent, target);
         if (next == NULL || !next->stored) {
-            np_fail(err, NP_DAMAGED, "%s builds on point %s, %s", disk->file, disk->parent,
-                    parent == NULL ? "which has no record" : "which does not contain the disk");
+            if (parent == NULL)
+                np_fail(err, NP_DAMAGED,
+                        "%s builds on point %s, which has no record that is good (points/%s.json)",
+                        disk->file, disk->parent, disk->parent);
+            else
+                np_fail(err, NP_DAMAGED, "%s builds on point %s, which does not contain the disk", disk->file,
+                        disk->parent);
             return np_error_where(err, target, NP_NO_OFFSET);
         }
         disk = next;

@@ -146,7 +146,17 @@ np 4 verify -i "$set" --json
 grep -q 'points/0003.json' "$NP_OUT" || lab_fail "the record is not named"
 mv "$set/points/0003.json" "$LAB_DIR/0003.json" # as it says
 rm "$set/points/0004.json"
+np 4 verify -i "$set" --json
+[ "$(jq -r '[.damages[].file] | join(" ")' "$NP_OUT")" = "points/0003.json points/0004.json" ] || lab_fail "lost: $(cat "$NP_OUT")"
+np_refuses 4 'points/000[34].json is lost' restore -i "$set" -o "$LAB_DIR/tmp/out"
+np 0 restore -i "$set" -o "$LAB_DIR/tmp/out" --until 2 && rm -r "$LAB_DIR/tmp/out"
+np 4 dump -i "$set"
+grep -q '^0002 ' "$NP_OUT" || lab_fail "the good points are not listed: $(cat "$NP_OUT")"
+rm "$set"/streams/000[34].*
 np 0 verify -i "$set"
+cp "$good/streams/0004.vda.nbp" "$set/streams/0005.vda.nbp" # as a run that was killed leaves it
+np 0 verify -i "$set"
+np_said 'streams/0005.vda.nbp belongs to no restore point'
 fresh
 rm "$set/points/0002.json"
 np 4 verify -i "$set" --json
