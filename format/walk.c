@@ -35,6 +35,8 @@ struct np_walk {
     size_t finishing;  /* the disk whose end is being looked at */
     uint64_t told;     /* np_hash64 of the message about the index that was lost last */
     size_t files;      /* that began so far */
+    unsigned stage;    /* of the record before */
+    bool disorder;     /* has been told of */
     struct np_hash_stream *headers;
     uint8_t table[NP_DATA_TABLE_MAX]; /* of the record at hand, out of its index entry */
 };
@@ -347,10 +349,51 @@ static struct walk_disk *disk_of(struct np_walk *walk, uint16_t id)
     return NULL;
 }
 
+enum { FIRST_META, OF_DISKS, OF_FILES, SECOND_META, OF_DIR, NOWHERE };
+
+/* Source: FORMAT.md, "Order of the records". What may be skipped may stand anywhere. */
+static unsigned stage_of(const struct np_walk *walk, const struct np_record_header *header)
+{
+    const struct np_end *end = &walk->stream->end;
+    switch (header->type) {
+    case NP_RECORD_META:
+        return header->pos == 0 ? FIRST_META : header->pos == end->meta.pos ? SECOND_META : NOWHERE;
+    case NP_RECORD_BLOB:
+        return OF_FILES;
+    case NP_RECORD_DIR:
+        return header->pos == end->dir.pos ? OF_DIR : NOWHERE;
+    case NP_RECORD_END: /* this one is not the last record */
+        return NOWHERE;
+    case NP_RECORD_DATA:
+    case NP_RECORD_ZERO:
+    case NP_RECORD_INDEX:
+        return OF_DISKS;
+    default:
+        return walk->stage;
+    }
+}
+
+/* Who reads by the index need not care, so the record itself comes once more, as any other. */
+static bool is_in_order(struct np_walk *walk, const struct np_record_header *header)
+{
+    unsigned stage = stage_of(walk, header);
+    if (!walk->disorder && (stage == NOWHERE || stage < walk->stage)) {
+        walk->disorder = walk->gaps = true; /* its header has been added to the sum */
+        return false;
+    }
+    walk->stage = stage;
+    return true;
+}
+
 static enum np_walk_found take(struct np_walk *walk, const struct np_record_header *header,
                                const struct np_meta_disk **meta, struct np_fault *fault)
 {
     *meta = NULL;
+    if (!is_in_order(walk, header)) {
+        np_damage_record(walk->stream->name, header, NULL, &fault->error, "it cannot stand there");
+        *fault = np_fault_of(header, NULL, &fault->error);
+        return NP_WALK_FAULT;
+    }
     walk->padding =
         (unsigned)(np_record_size(header) - NP_RECORD_HEADER_SIZE - header->table_len - header->data_len);
     walk->pos += np_record_size(header);

@@ -234,6 +234,25 @@ static void test_verify__an_index_that_tells_of_other_hashes_is_found_without_pa
     free(memory.bytes);
 }
 
+/* The index never comes past it; front to back it is refused. */
+static void test_verify__records_stand_in_the_order_of_the_format(void **state)
+{
+    (void)state;
+    static const uint8_t types[] = {NP_RECORD_META, NP_RECORD_DIR, NP_RECORD_END};
+    for (size_t i = 0; i < NP_ARRAY_SIZE(types); i++) {
+        struct parts *parts = parts_of(two_disks());
+        const struct part from = parts->list[part_of(parts, types[i], 0)];
+        part_insert(parts, part_of(parts, NP_RECORD_DATA, 1), &from);
+        struct memory memory = put_together(parts, FIX_LINKS);
+        np_stream_close(open_and_check(&memory, NP_VERIFY_QUICK));
+        assert_int_equal(seen.count, 1);
+        assert_int_equal(seen.faults[0].scope, NP_FAULT_NONE);
+        assert_non_null(strstr(seen.faults[0].error.message, "it cannot stand there"));
+        parts_free(parts);
+        free(memory.bytes);
+    }
+}
+
 /* Files of the guest: what DIR says of them, and how their parts fit together. */
 static void test_verify__files_must_be_those_of_dir(void **state)
 {
@@ -382,6 +401,7 @@ int main(void)
         cmocka_unit_test(test_verify__a_damaged_index_does_not_hide_damaged_data),
         cmocka_unit_test(test_verify__finds_the_next_record_where_nothing_names_it),
         cmocka_unit_test(test_verify__an_index_that_tells_of_other_hashes_is_found_without_payload),
+        cmocka_unit_test(test_verify__records_stand_in_the_order_of_the_format),
         cmocka_unit_test(test_verify__files_must_be_those_of_dir),
         cmocka_unit_test(test_verify__the_parts_of_a_file_must_fit_together),
         cmocka_unit_test(test_verify__a_granule_with_another_hash_is_found_by_deep_alone),
