@@ -1,6 +1,7 @@
 #include "nbdpull/walk.h"
 
 #include "damage.h"
+#include "index_node.h"
 #include "stream_parts.h"
 #include "track.h"
 
@@ -35,6 +36,7 @@ struct np_walk {
     size_t finishing;  /* the disk whose end is being looked at */
     uint64_t told;     /* np_hash64 of the message about the index that was lost last */
     size_t files;      /* that began so far */
+    uint64_t index;    /* position of the last INDEX; 0: none yet */
     unsigned stage;    /* of the record before */
     bool disorder;     /* has been told of */
     struct np_hash_stream *headers;
@@ -349,6 +351,39 @@ static struct walk_disk *disk_of(struct np_walk *walk, uint16_t id)
     return NULL;
 }
 
+/* Its content is the cursors' affair, and read by them before it is met here; nobody reads `prev` but who has
+ * no index. */
+static enum np_walk_found take_node(struct np_walk *walk, const struct np_record_header *header,
+                                    struct np_fault *fault)
+{
+    const struct np_record_at *at = &walk->stream->at;
+    const struct walk_disk *disk = disk_of(walk, header->disk);
+    uint8_t head[NP_INDEX_HEAD_SIZE];
+    uint64_t before = walk->index;
+    walk->index = header->pos;
+    if (walk->gaps || (disk != NULL && disk->lost) || header->table_len < sizeof(head))
+        return NP_WALK_RECORD;
+    if (at->input.read_at(at->input.ctx, head, sizeof(head), header->pos + NP_RECORD_HEADER_SIZE,
+                          &fault->error) == 0) {
+        if (np_get_le64(head + 8) == before)
+            return NP_WALK_RECORD;
+        np_damage_record(at->name, header, NULL, &fault->error, "it names another INDEX as the one before");
+    }
+    *fault = np_fault_of(header, NULL, &fault->error);
+    return NP_WALK_FAULT;
+}
+
+static enum np_walk_found take_dir(const struct np_walk *walk, const struct np_record_header *header,
+                                   struct np_fault *fault)
+{
+    if (walk->gaps || walk->index == walk->stream->last_index)
+        return NP_WALK_RECORD;
+    np_damage_record(walk->stream->name, header, NULL, &fault->error,
+                     "it names another INDEX as the last one");
+    *fault = np_fault_of(header, NULL, &fault->error);
+    return NP_WALK_FAULT;
+}
+
 enum { FIRST_META, OF_DISKS, OF_FILES, SECOND_META, OF_DIR, NOWHERE };
 
 /* Source: FORMAT.md, "Order of the records". What may be skipped may stand anywhere. */
@@ -398,6 +433,10 @@ static enum np_walk_found take(struct np_walk *walk, const struct np_record_head
         (unsigned)(np_record_size(header) - NP_RECORD_HEADER_SIZE - header->table_len - header->data_len);
     walk->pos += np_record_size(header);
     walk->number = header->number + 1;
+    if (header->type == NP_RECORD_INDEX)
+        return take_node(walk, header, fault);
+    if (header->type == NP_RECORD_DIR)
+        return take_dir(walk, header, fault);
     if (header->type == NP_RECORD_BLOB)
         return take_file(walk, header, fault);
     if (header->type != NP_RECORD_DATA && header->type != NP_RECORD_ZERO)

@@ -177,7 +177,7 @@ static void blocks(const struct set_file *file)
 
 struct variant_of {
     const struct set_file *file;
-    bool must_find;
+    bool forged;
 };
 
 static void try_variant(void *ctx, const char *name, const uint8_t *bytes, size_t size)
@@ -185,7 +185,7 @@ static void try_variant(void *ctx, const char *name, const uint8_t *bytes, size_
     const struct variant_of *of = ctx;
     snprintf(what, sizeof(what), "%s: %s", of->file->name, name);
     bool raw = strstr(name, "they are") != NULL || strstr(name, "it is") != NULL;
-    try_bytes(of->file, bytes, size, (struct damage){.must_find = of->must_find || raw});
+    try_bytes(of->file, bytes, size, (struct damage){.must_find = of->forged || raw, .forged = of->forged});
 }
 
 static void moved(const struct set_file *file)
@@ -212,7 +212,7 @@ static void replaced(const struct set_file *file)
 
 static void forged(const struct set_file *file)
 {
-    struct variant_of of = {.file = file};
+    struct variant_of of = {.file = file, .forged = true};
     const struct variants to = {.each = try_variant, .wanted = wanted, .ctx = &of};
     if (file->kind == STREAM)
         records_forged(&to, &file->good);
@@ -348,6 +348,9 @@ static void run_class(struct class *class, void (*cases)(const struct set_file *
     const char *only = getenv("NBDPULL_DAMAGE_ONLY");
     if (only != NULL && strcmp(only, class->name) != 0)
         return;
+    const char *one_in = getenv("NBDPULL_DAMAGE_ONE_IN");
+    if (one_in != NULL && atoi(one_in) > 0)
+        class->one_in = (unsigned)atoi(one_in);
     unsigned long runs = damage_runs, failures = damage_failures, doubted = damage_doubted;
     double began = processor_seconds();
     current = class;

@@ -86,7 +86,8 @@ struct damage {
     bool must_find;     /* verify must tell of it: a stream differs from what was written */
     bool missing;       /* a file is not there: some say so with another class */
     bool zeroes_follow; /* they may, on a pipe */
-    bool good_alone;    /* each stream is whole, only it is in the wrong place */
+    bool forged;     /* an index with right sums that lies: dump --map tells what it says, verify compares */
+    bool good_alone; /* each stream is whole, only it is in the wrong place */
 };
 
 /* Remember what the undamaged set gives; ends the program when that is wrong. */

@@ -264,7 +264,7 @@ static int do_dump(const struct source *from, bool map, struct told *told, struc
             struct np_point_disk *disk = &result.points.list[i].disks[k];
             bool alone = from->input[0] == '-' || strcmp(disk->file, from->input) == 0;
             if (alone) /* by what name it was reached, and how many bytes were read */
-                disk->stream_size = disk->file[0] = 0;
+                disk->stream_size = 0, disk->file[0] = '\0';
         }
         add_point(&result.points.list[i], &told->text);
     }
@@ -282,6 +282,8 @@ static void judge_error(const struct damage *damage, const char *use, bool pipe,
     bool right = err->class == NP_DAMAGED || (damage->missing && err->class == NP_FAILED);
     if (!right)
         wrong(damage, "%s: class %s: %s", use, np_class_name(err->class), err->message);
+    else if (damage->forged) /* what is missed may be another stream's, for all that anybody can see */
+        return;
     else if (!(pipe ? strstr(err->message, "standard input") != NULL : names_touched(damage, err->message)))
         wrong(damage, "%s: names no file: %s", use, err->message);
 }
@@ -308,8 +310,8 @@ static void judge_dump(const struct damage *damage, const char *use, int done, b
 {
     if (done < 0)
         judge_error(damage, use, pipe, err);
-    else if (!same_bytes(&told->text, &wanted->text) ||
-             (damage->must_find && !same_bytes(&told->placed, &wanted->placed)))
+    else if (!damage->forged && (!same_bytes(&told->text, &wanted->text) ||
+                                 (damage->must_find && !same_bytes(&told->placed, &wanted->placed))))
         wrong(damage, "%s: status 0, and not what the set holds", use);
     told_clear(told);
 }

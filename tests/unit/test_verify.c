@@ -253,6 +253,25 @@ static void test_verify__records_stand_in_the_order_of_the_format(void **state)
     }
 }
 
+/* Only who reads front to back looks at what comes before. */
+static void test_verify__what_index_and_dir_say_of_the_index_before(void **state)
+{
+    (void)state;
+    static const uint8_t types[] = {NP_RECORD_INDEX, NP_RECORD_DIR};
+    for (size_t i = 0; i < NP_ARRAY_SIZE(types); i++) {
+        struct parts *parts = parts_of(two_disks());
+        uint8_t *named = parts->list[part_of(parts, types[i], 0)].table + 8;
+        np_put_le64(named, np_get_le64(named) + NP_RECORD_ALIGN);
+        struct memory memory = put_together(parts, types[i] == NP_RECORD_INDEX ? FIX_DIR | FIX_END : FIX_END);
+        np_stream_close(open_and_check(&memory, NP_VERIFY_QUICK));
+        assert_int_equal(seen.count, 1);
+        assert_int_equal(seen.faults[0].scope, NP_FAULT_NONE);
+        assert_non_null(strstr(seen.faults[0].error.message, "another INDEX"));
+        parts_free(parts);
+        free(memory.bytes);
+    }
+}
+
 /* Files of the guest: what DIR says of them, and how their parts fit together. */
 static void test_verify__files_must_be_those_of_dir(void **state)
 {
@@ -402,6 +421,7 @@ int main(void)
         cmocka_unit_test(test_verify__finds_the_next_record_where_nothing_names_it),
         cmocka_unit_test(test_verify__an_index_that_tells_of_other_hashes_is_found_without_payload),
         cmocka_unit_test(test_verify__records_stand_in_the_order_of_the_format),
+        cmocka_unit_test(test_verify__what_index_and_dir_say_of_the_index_before),
         cmocka_unit_test(test_verify__files_must_be_those_of_dir),
         cmocka_unit_test(test_verify__the_parts_of_a_file_must_fit_together),
         cmocka_unit_test(test_verify__a_granule_with_another_hash_is_found_by_deep_alone),
