@@ -25,8 +25,10 @@ struct np_losses {
 static int refill(struct np_losses *losses, struct np_error *err)
 {
     size_t count = np_min_u64(BATCH, (losses->end - losses->at) / sizeof(struct np_loss));
+    if (losses->fd < 0) /* the batch stays: it may be rewound */
+        return 0;
     losses->next = losses->count = 0;
-    if (losses->fd < 0 || count == 0)
+    if (count == 0)
         return 0;
     if (np_file_read_at(losses->fd, file_name, losses->batch, count * sizeof(struct np_loss), losses->at,
                         err) < 0)

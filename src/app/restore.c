@@ -242,8 +242,8 @@ int np_restore_take_companions(struct np_restore *restore, struct np_stream *str
         char **bytes;
         size_t *size;
         void *found = NULL;
-        if (!np_companions_slot(&restore->companions, names[i], &bytes, &size))
-            continue;
+        if (!np_companions_slot(&restore->companions, names[i], &bytes, &size) || *bytes != NULL)
+            continue; /* a salvage may have it from another disk's stream */
         struct np_error mine = NP_ERROR_INIT;
         if (np_stream_blob(stream, names[i], COMPANION_LIMIT, &found, size, &mine) < 0) {
             if (restore->request->salvage == NP_SALVAGE_NO || mine.class != NP_DAMAGED) {

@@ -4,6 +4,7 @@
 
 #include "nbdpull/cleanup.h"
 #include "nbdpull/log.h"
+#include "nbdpull/virt.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,18 +15,32 @@ static bool older(const struct np_restore *restore)
     return restore->request->salvage == NP_SALVAGE_OLDER;
 }
 
-/* XML and NVRAM of the point itself, from whichever of its streams has them. */
+/* What is missing of the files that a point has: its XML, and the NVRAM that the XML speaks of. NULL:
+ * nothing. */
+static const char *missing_companion(const struct np_companions *companions)
+{
+    const char *xml = companions->domain_xml != NULL ? companions->domain_xml : companions->live_xml;
+    NP_AUTO_FREE char *path = NULL;
+    struct np_error ignored = NP_ERROR_INIT;
+    if (xml == NULL)
+        return "domain.xml";
+    bool wants = companions->nvram == NULL && np_xml_nvram(xml, &path, &ignored) == 0 && path != NULL;
+    return wants ? "nvram" : NULL;
+}
+
+/*
+ * XML and NVRAM of the point itself, from whichever of its streams has them: each has all. One without damage
+ * that lacks a file proves that there was none.
+ */
 static int salvage_companions(struct np_restore *restore, struct np_salvaged_disk *disk, struct np_error *err)
 {
-    if (restore->companions.domain_xml != NULL || restore->companions.live_xml != NULL)
+    if (restore->count > 1 && restore->companions_lost == NULL)
         return 0;
-    restore->companions_lost = disk->streams[0] == NULL ? "domain.xml" : NULL;
-    if (disk->streams[0] == NULL)
-        return 0;
-    if (np_restore_take_companions(restore, disk->streams[0], err) < 0)
+    restore->companions_lost = NULL;
+    if (disk->streams[0] != NULL && np_restore_take_companions(restore, disk->streams[0], err) < 0)
         return -1;
-    if (restore->companions.domain_xml == NULL && restore->companions.live_xml == NULL && !disk->whole)
-        restore->companions_lost = "domain.xml";
+    if (disk->streams[0] == NULL || !disk->whole)
+        restore->companions_lost = missing_companion(&restore->companions);
     return 0;
 }
 

@@ -4,6 +4,8 @@
  */
 #include "random_history.h"
 
+#include "../../format/losses.h"
+
 #include "nbdpull/salvage.h"
 
 #include <stdlib.h>
@@ -630,6 +632,23 @@ static void test_salvage__any_length_can_be_left(void **state)
     case_clear(&it);
 }
 
+/* A restore reads them twice: to survey, and to write. */
+static void test_salvage__losses_of_a_whole_disk_can_be_read_again(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct np_losses *losses;
+    struct np_loss loss;
+    ok(np_losses_of_all(1 << 20, &losses, &err));
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(np_losses_next(losses, &loss, &err), 1);
+        assert_int_equal(loss.length, 1 << 20);
+        assert_int_equal(np_losses_next(losses, &loss, &err), 0);
+        np_losses_rewind(losses);
+    }
+    np_losses_free(losses);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -642,6 +661,7 @@ int main(void)
         cmocka_unit_test(test_salvage__without_record_and_index_what_lies_between_its_neighbours_is_in_doubt),
         cmocka_unit_test(test_salvage__without_a_stream_the_rest_of_the_chain_serves),
         cmocka_unit_test(test_salvage__records_inside_the_payload_are_not_taken),
+        cmocka_unit_test(test_salvage__losses_of_a_whole_disk_can_be_read_again),
         cmocka_unit_test(test_salvage__any_byte_can_be_wrong),
         cmocka_unit_test(test_salvage__any_length_can_be_left),
     };
