@@ -154,19 +154,28 @@ struct source {
     int fd; /* for "-" */
 };
 
-static int do_restore(const struct world *world, const struct source *from, const char *until,
-                      enum format format, struct np_error *err)
+/* @param result out; to be cleared */
+static int restore_into(const struct world *world, const struct source *from, const char *until,
+                        enum format format, enum np_salvage_mode salvage, struct np_restore_result *result,
+                        struct np_error *err)
 {
-    struct np_restore_result result;
     const struct np_restore_request request = {.input = from->input,
                                                .in_fd = from->fd,
                                                .until = until,
                                                .dir = world->out,
                                                .format = format_names[format],
+                                               .salvage = salvage,
                                                .workers = 1};
     remove_out(world);
     damage_runs++;
-    int done = np_app_restore(&request, &result, err);
+    return np_app_restore(&request, result, err);
+}
+
+static int do_restore(const struct world *world, const struct source *from, const char *until,
+                      enum format format, struct np_error *err)
+{
+    struct np_restore_result result;
+    int done = restore_into(world, from, until, format, NP_SALVAGE_NO, &result, err);
     np_restore_result_clear(&result);
     return done;
 }
@@ -478,11 +487,82 @@ static void use_alone(struct world *world, const struct damage *damage)
     }
 }
 
+/* ---- salvage ---- */
+
+/* Where sums were made right, nobody can tell what was there; the status must say that all the same. */
+static bool is_accident(const struct damage *damage)
+{
+    bool streams = true;
+    for (size_t i = 0; i < damage->file_count; i++)
+        streams = streams && damage->files[i]->kind == STREAM;
+    return (damage->must_find || !streams) && !damage->forged;
+}
+
+/* Take out of `image` what its list says is not as it was. */
+static void forgive_losses(struct bytes *image, const struct bytes *disk, const char *losses)
+{
+    char line[1024];
+    FILE *list = losses != NULL ? fopen(losses, "re") : NULL;
+    while (list != NULL && fgets(line, sizeof(line), list) != NULL) {
+        uintmax_t offset, length;
+        if (sscanf(line, "%ju %ju ", &offset, &length) == 2 && offset <= disk->size &&
+            length <= disk->size - offset)
+            memcpy(image->bytes + offset, disk->bytes + offset, length);
+    }
+    if (list != NULL)
+        fclose(list);
+}
+
+static void judge_salvaged(const struct world *world, const struct damage *damage, unsigned p,
+                           const struct np_restore_result *result)
+{
+    for (size_t i = 0; i < result->disk_count; i++) {
+        const struct np_restored_disk *disk = &result->disks[i];
+        const struct bytes *wanted = &world->disks[p][disk->target[2] - 'a'];
+        char name[16];
+        snprintf(name, sizeof(name), "%.3s.raw", disk->target);
+        struct bytes image = read_out(world, name);
+        if (image.size == wanted->size)
+            forgive_losses(&image, wanted, disk->losses);
+        if (!same_bytes(&image, wanted))
+            wrong(damage, "restore --salvage of %u: %s is neither as it was nor listed", p + 1, name);
+        if (disk->losses != NULL && !disk->lost)
+            wrong(damage, "restore --salvage of %u: %s: a list, and no loss", p + 1, name);
+        free(image.bytes);
+    }
+}
+
+static void use_salvage(struct world *world, const struct damage *damage)
+{
+    const struct source from = {.input = world->set};
+    static unsigned turn;
+    for (unsigned p = 0; p < world->points; p++) {
+        struct np_error err = NP_ERROR_INIT;
+        struct np_restore_result result;
+        struct out out;
+        char id[16];
+        snprintf(id, sizeof(id), "%u", p + 1);
+        int done = restore_into(world, &from, id, RAW, turn++ % 2 == 0 ? NP_SALVAGE_ZERO : NP_SALVAGE_OLDER,
+                                &result, &err);
+        list_out(world, &out);
+        if (done == 0 && !same_out(&out, &truth.points[p][RAW]))
+            wrong(damage, "restore --salvage of %u: status 0, and not what was backed up", p + 1);
+        else if (done < 0 && err.class == NP_LOSSES && is_accident(damage))
+            judge_salvaged(world, damage, p, &result);
+        else if (done < 0 && err.class != NP_LOSSES && out.count > 0)
+            wrong(damage, "restore --salvage of %u: failed, and %s is there", p + 1, out.files[0].name);
+        else if (done < 0 && err.class != NP_LOSSES && err.class != NP_DAMAGED && err.class != NP_FAILED)
+            wrong(damage, "restore --salvage of %u: class %s: %s", p + 1, np_class_name(err.class),
+                  err.message);
+        np_restore_result_clear(&result);
+    }
+}
+
 /* ---- the table ---- */
 
 /* Each runs on the set as it is now, and calls wrong() of what is not right. */
-static void (*const uses[])(struct world *world, const struct damage *damage) = {use_set, use_dump,
-                                                                                 use_alone};
+static void (*const uses[])(struct world *world, const struct damage *damage) = {use_set, use_dump, use_alone,
+                                                                                 use_salvage};
 
 void uses_judge(struct world *world, const struct damage *damage)
 {

@@ -146,7 +146,7 @@ static const char xml[] =
     "  <name>guest</name>\n"
     "  <uuid>0f3c1c9e-7a55-4a5e-9d0c-3b6d1c7f8a21</uuid>\n"
     "  <memory unit='KiB'>65536</memory>\n"
-    "  <os><type arch='x86_64' machine='pc'>hvm</type></os>\n"
+    "  <os><type arch='x86_64' machine='pc'>hvm</type><nvram>/var/lib/guest.fd</nvram></os>\n"
     "  <devices>\n"
     "    <disk type='file' device='disk'>\n"
     "      <driver name='qemu' type='qcow2'/><source file='/images/vda.qcow2'/><target dev='vda' "
