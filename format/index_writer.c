@@ -53,7 +53,7 @@ int np_index_writer_new(struct np_emitter *emitter, uint16_t disk, const struct 
     made->emitter = emitter;
     made->geometry = geometry;
     made->disk = disk;
-    made->hashes = malloc(NP_INDEX_LEAF_HASHES * NP_HASH128_SIZE);
+    made->hashes = malloc((size_t)NP_INDEX_LEAF_HASHES * NP_HASH128_SIZE);
     if (made->hashes == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot build an index");
     if (open_level(made, 0, err) < 0)

@@ -192,6 +192,7 @@ static int get_digest(const struct np_json_field *field, struct json_object *val
     bool is_digest = json_object_is_type(value, json_type_string) &&
                      json_object_get_string_len(value) == DIGEST_TEXT_SIZE - 1 &&
                      strspn(text, "0123456789abcdef") == DIGEST_TEXT_SIZE - 1 &&
+                     /* NOLINTNEXTLINE(cert-err34-c): they are 32 digits, so it cannot overflow */
                      sscanf(text, "%16" SCNx64 "%16" SCNx64, &digest->high, &digest->low) == 2;
     if (!is_digest)
         return refuse(where, field->key, "is no digest of 32 hexadecimal digits in lower case", err);

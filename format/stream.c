@@ -28,7 +28,7 @@ static int read_end(struct np_stream *stream, struct np_record_header *header, s
 {
     const struct np_input_at *input = &stream->at.input;
     uint8_t bytes[NP_END_SIZE];
-    if (input->size < 2 * NP_END_SIZE || input->size > INT64_MAX)
+    if (input->size < 2 * (uint64_t)NP_END_SIZE || input->size > INT64_MAX)
         return np_fail(err, NP_DAMAGED, "%s: %ju bytes cannot be a whole stream: it is truncated",
                        stream->name, (uintmax_t)input->size);
     uint64_t pos = input->size - NP_END_SIZE;

@@ -7,6 +7,7 @@
 
 #include "nbdpull/log.h"
 
+#include <assert.h>
 #include <string.h>
 
 static const struct np_domain_disk *only_running(const struct np_run *run)
@@ -26,6 +27,7 @@ void np_run_choose_reach(struct np_run *run)
 static int paused_check(struct np_run *run, struct np_error *err)
 {
     const struct np_domain_disk *disk = only_running(run);
+    assert(disk != NULL); /* or this would not be how the disks are reached */
     if (strcmp(run->result->guest, "saved") != 0)
         return 0;
     np_error_where(err, disk->target, NP_NO_OFFSET);

@@ -344,8 +344,8 @@ static void tell(const struct undoing *undoing)
         used += snprintf(line + used, sizeof(line) - (size_t)used, ": its %s %s gone now", gone,
                          one ? "is" : "are");
     if (undoing->deferred)
-        used += snprintf(line + used, sizeof(line) - (size_t)used,
-                         "; its checkpoint %s will be deleted once the domain runs", intent->checkpoint);
+        snprintf(line + used, sizeof(line) - (size_t)used,
+                 "; its checkpoint %s will be deleted once the domain runs", intent->checkpoint);
     if (undoing->stays.class == NP_OK)
         np_log_info("%s", line);
     else

@@ -112,59 +112,69 @@ struct tally {
     size_t count;
 };
 
-static void count_one(struct tally *tallies, size_t *used, const struct np_uuid *set)
+struct tallies {
+    struct tally *list;
+    size_t used;
+};
+
+typedef void on_meta(struct np_repair *repair, const struct np_meta *meta, void *ctx);
+
+static void count_one(struct np_repair *repair, const struct np_meta *meta, void *ctx)
 {
+    struct tallies *tallies = ctx;
     size_t i = 0;
-    while (i < *used && !np_uuid_equal(&tallies[i].set, set))
+    (void)repair;
+    while (i < tallies->used && !np_uuid_equal(&tallies->list[i].set, &meta->set))
         i++;
-    if (i == *used)
-        tallies[(*used)++] = (struct tally){.set = *set};
-    tallies[i].count++;
+    if (i == tallies->used)
+        tallies->list[tallies->used++] = (struct tally){.set = meta->set};
+    tallies->list[i].count++;
 }
 
 /* The files are sorted by number, so the domain's name is the newest that it had. */
-static int count_all(struct np_repair *repair, struct tally *tallies, size_t *used, bool names,
-                     struct np_error *err)
+static void take_domain(struct np_repair *repair, const struct np_meta *meta, void *ctx)
+{
+    (void)ctx;
+    snprintf(repair->domain_name, sizeof(repair->domain_name), "%s", meta->domain_name);
+    repair->domain = meta->domain;
+}
+
+static int each_stream(struct np_repair *repair, bool any_set, on_meta *tell, void *ctx, struct np_error *err)
 {
     for (size_t i = 0; i < repair->files.count; i++) {
-        NP_CLEANUP(np_repair_stream_clear) struct np_repair_stream stream = {0};
         if (repair->files.list[i].record)
             continue;
-        if (np_repair_look(repair, &repair->files.list[i], !names, &stream, err) < 0)
+        NP_CLEANUP(np_repair_stream_clear) struct np_repair_stream stream = {0};
+        if (np_repair_look(repair, &repair->files.list[i], any_set, &stream, err) < 0)
             return -1;
-        if (stream.meta == NULL || np_uuid_is_nil(&stream.meta->set))
-            continue;
-        if (names) {
-            snprintf(repair->domain_name, sizeof(repair->domain_name), "%s", stream.meta->domain_name);
-            repair->domain = stream.meta->domain;
-        } else {
-            count_one(tallies, used, &stream.meta->set);
-        }
+        if (stream.meta != NULL && !np_uuid_is_nil(&stream.meta->set))
+            tell(repair, stream.meta, ctx);
     }
     return 0;
 }
 
 int np_repair_find_set(struct np_repair *repair, struct np_error *err)
 {
-    NP_AUTO_FREE struct tally *tallies = calloc(repair->files.count + 1, sizeof(*tallies));
-    size_t used = 0, best = 0, equal = 0;
-    if (tallies == NULL)
+    NP_AUTO_FREE struct tally *list = calloc(repair->files.count + 1, sizeof(*list));
+    struct tallies tallies = {.list = list};
+    size_t best = 0, equal = 0;
+    if (list == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", repair->request->input);
-    if (count_all(repair, tallies, &used, false, err) < 0)
+    if (each_stream(repair, true, count_one, &tallies, err) < 0)
         return -1;
-    for (size_t i = 0; i < used; i++) {
-        if (tallies[i].count > tallies[best].count)
+    for (size_t i = 0; i < tallies.used; i++) {
+        if (list[i].count > list[best].count)
             best = i;
     }
-    for (size_t i = 0; i < used; i++)
-        equal += tallies[i].count == tallies[best].count;
+    for (size_t i = 0; i < tallies.used; i++)
+        equal += list[i].count == list[best].count;
     if (equal != 1)
         return np_fail(err, NP_DAMAGED,
-                       used == 0
+                       tallies.used == 0
                            ? "%s: set.json cannot be rebuilt: no stream is whole; put a copy of it back"
                            : "%s: set.json cannot be rebuilt: the streams are of several backup sets, as "
                              "many of one as of another; take out those that do not belong here",
                        repair->request->input);
-    repair->uuid = tallies[best].set;
-    return count_all(repair, NULL, NULL, true, err);
+    repair->uuid = list[best].set;
+    return each_stream(repair, false, take_domain, NULL, err);
 }

@@ -93,6 +93,7 @@ static int list_path(struct np_origin *origin, const char *target, struct np_sal
                        at->file, target, at->parent);
     disk->list = calloc(origin->points.count + 1, sizeof(*disk->list));
     disk->parts = calloc(origin->points.count + 1, sizeof(*disk->parts));
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): of pointers */
     disk->streams = calloc(origin->points.count + 1, sizeof(*disk->streams));
     disk->ids = calloc(origin->points.count + 1, sizeof(*disk->ids));
     if (disk->list == NULL || disk->parts == NULL || disk->streams == NULL || disk->ids == NULL)
@@ -157,6 +158,7 @@ static uint64_t size_in(const struct np_salvaged_disk *disk, size_t i)
 {
     const struct np_chain_part *child = i > 0 ? &disk->parts[i - 1] : NULL;
     if (child == NULL || child->stream == NULL)
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): every part of the path has one */
         return disk->list[i].record->virtual_size;
     return np_meta_disk_by_id(np_stream_meta(child->stream), child->disk_id)->base_size;
 }

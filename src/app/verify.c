@@ -17,7 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-#define DAY (24 * 60 * 60)
+#define DAY UINT64_C(86400)
 #define WEEK 7
 
 /* ---- point records that are no good ---- */

@@ -94,7 +94,7 @@ static int resolve(struct trial *trial, struct np_error *err)
 {
     struct np_origin *origin = trial->origin;
     if (origin->stream != NULL) {
-        trial->path = malloc(sizeof(*trial->path));
+        trial->path = malloc(sizeof(*trial->path)); /* NOLINT(bugprone-sizeof-expression): of a pointer */
         if (trial->path == NULL)
             return np_fail(err, NP_FAILED, "out of memory");
         trial->path[0] = trial->disk;

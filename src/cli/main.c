@@ -1,4 +1,5 @@
 #include "command.h"
+#include "leaks.h"
 #include "output.h"
 #include "signals.h"
 
@@ -105,5 +106,6 @@ int main(int argc, char **argv)
         status = np_error_exit_status(&(struct np_error){.class = NP_FAILED});
     }
     fflush(stderr);
+    np_leaks_check();
     _exit(status);
 }

@@ -109,7 +109,7 @@ int np_image_file_bitmap_remove(const char *path, const char *name, bool *remove
     NP_AUTO_FD int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (watch >= 0)
         inotify_add_watch(watch, path, IN_CLOSE);
-    int64_t until = now_ms() + PATIENCE_SECONDS * 1000;
+    int64_t until = now_ms() + PATIENCE_SECONDS * INT64_C(1000);
     do {
         *err = (struct np_error)NP_ERROR_INIT;
         if (look_and_remove(path, name, removed, err) == 0)

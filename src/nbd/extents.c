@@ -42,6 +42,7 @@ static int add_run(struct np_nbd_extents *list, uint32_t length, uint32_t flags,
             return 1;
         if (list->count == list->capacity && grow(list, err) < 0)
             return -1;
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): there is room, so there is a list */
         list->runs[list->count++] = (struct np_nbd_run){.length = length, .flags = flags};
     }
     list->end += length;

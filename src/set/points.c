@@ -64,7 +64,8 @@ static int refuse_duplicates(const struct np_set *set, const struct np_points *p
         for (size_t j = 0; j < points->list[i].disk_count; j++)
             if (points->list[i].disks[j].stored)
                 disks[count++] = &points->list[i].disks[j];
-    qsort(disks, count, sizeof(*disks), compare_streams);
+    qsort(disks, count, sizeof(*disks),
+          compare_streams); /* NOLINT(bugprone-sizeof-expression): of pointers */
     for (size_t i = 1; i < count; i++)
         if (np_uuid_equal(&disks[i]->stream_uuid, &disks[i - 1]->stream_uuid))
             return np_fail(
@@ -277,6 +278,7 @@ static const struct np_point *find_id(const struct np_points *points, const char
 int np_points_path(const struct np_points *points, const struct np_point *point, const char *target,
                    const struct np_point_disk ***path, size_t *count, struct np_error *err)
 {
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): of pointers */
     NP_AUTO_FREE const struct np_point_disk **list = calloc(points->count + 1, sizeof(*list));
     if (list == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "point %s: cannot list the points of %s", point->id,

@@ -28,7 +28,8 @@ struct np_watch {
  */
 struct np_link {
     unsigned references;
-    struct np_link *moved; /* to where, when another connection has taken its place */
+    struct np_link *moved;  /* to where, when another connection has taken its place */
+    struct np_link *before; /* owned: whose place this one has taken; it lives on, moved */
     virConnectPtr conn;
     bool can_break;
     int callbacks[5]; /* identifiers of the registrations, or -1 */
@@ -274,14 +275,20 @@ void np_link_end(struct np_link *link)
         if (link->callbacks[i] >= 0)
             virConnectDomainEventDeregisterAny(link->conn, link->callbacks[i]);
     }
-    release(link);
+    if (link->moved != NULL)
+        return; /* what it was moved to ends it */
+    while (link != NULL) {
+        struct np_link *before = link->before;
+        release(link);
+        link = before;
+    }
 }
 
 void np_link_move(struct np_link *from, struct np_link *to)
 {
     pthread_mutex_lock(&lock);
     from->moved = to;
-    from->references++; /* for good: another thread may be about to begin a watch on it */
+    to->before = from; /* it keeps its reference: another thread may be about to begin a watch on it */
     for (struct np_watch *watch; (watch = from->watches) != NULL;) {
         from->watches = watch->next;
         watch->next = to->watches;

@@ -12,7 +12,6 @@
 #include "nbdpull/log.h"
 #include "nbdpull/subprocess.h"
 #include "nbdpull/virt.h"
-#include "virt_sanitizers.h"
 
 #include <fcntl.h>
 #include <libvirt/libvirt-qemu.h>

@@ -4,7 +4,6 @@
 # labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
-lab_need_preload
 
 lab_domain "$LAB_NAME" vda:qcow2:1M
 export BEGIN_FLAGS=$LAB_DIR/tmp/flags

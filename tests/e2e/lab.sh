@@ -666,18 +666,16 @@ np_said()
     grep -q -i -E -e "$1" "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR"); no /$1/"
 }
 
+lab_is_sanitised()
+{
+    grep -q -a -F -e __asan_init -e __tsan_init "$NBDPULL"
+}
+
 # Skips where the program's memory is not its own doing.
 lab_need_own_memory()
 {
-    grep -q -a -F -e __asan_init -e __tsan_init "$NBDPULL" && lab_skip "a sanitiser's memory is not the program's"
+    lab_is_sanitised && lab_skip "a sanitiser's memory is not the program's"
     : "${NBDPULL_PEAK:?is the program e2e_peak, which measures}"
-}
-
-# Skips where nothing can be loaded before the program's own libraries.
-lab_need_preload()
-{
-    grep -q -a -F -e __asan_init -e __tsan_init "$NBDPULL" && lab_skip "a sanitiser must be loaded first"
-    : "${NBDPULL_HOLD:?is the library that holds a begin}"
 }
 
 # np_measured KIB MS ARGUMENT...: it succeeds within that peak memory (VmHWM) and that time.

@@ -5,7 +5,6 @@
 . "$(dirname "$0")/lab.sh"
 . "$(dirname "$0")/guest.sh"
 lab_start
-lab_need_preload
 
 lab_guest "$LAB_NAME" vda:qcow2:64M
 set=$LAB_DIR/set

@@ -3,7 +3,6 @@
 # behind the link keeps its owner and its mode, and nothing is written there.
 # labs: system
 . "$(dirname "$0")/lab.sh"
-lab_need_preload
 lab_start
 
 lab_domain "$LAB_NAME" vda:qcow2:1M

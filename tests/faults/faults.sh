@@ -23,7 +23,7 @@ fault_start()
 {
     lab_start
     : "${NBDPULL_STOP_AT:?is the library that stops the program}"
-    grep -q -a -F -e __asan_init -e __tsan_init "$NBDPULL" && lab_skip "a sanitiser must be loaded first"
+    lab_is_sanitised && lab_skip "a sanitised program and the library that stops it crash together"
     RANDOM=${NBDPULL_FAULTS_SEED:=$((SRANDOM % 32768))}
     lab_note "NBDPULL_FAULTS_SEED=$NBDPULL_FAULTS_SEED"
     FAULT_SET=$LAB_DIR/set
@@ -116,7 +116,7 @@ fault_count()
     fault_guest_writes
     rm -f "$LAB_DIR/tmp/steps"
     fault_run "$1" STOP_LOG="$LAB_DIR/tmp/steps"
-    [ $FAULT_STATUS -eq 0 ] || lab_fail "an undisturbed run: $(cat "$NP_ERR")"
+    [ $FAULT_STATUS -eq 0 ] || lab_fail "an undisturbed run: status $FAULT_STATUS: $(cat "$NP_ERR")"
     fault_truth last
     FAULT_STEPS[$1]=$(cat "$LAB_DIR/tmp/steps")
     lab_note "level $1: $(wc -l <"$LAB_DIR/tmp/steps") steps"

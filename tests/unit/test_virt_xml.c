@@ -6,7 +6,6 @@
 #include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
 #include "nbdpull/virt.h"
-#include "virt_sanitizers.h"
 
 #include <fcntl.h>
 #include <stdio.h>
