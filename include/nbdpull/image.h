@@ -14,6 +14,7 @@ struct np_image;
 /**
  * Serve an image by qemu-nbd, read-only, to this process alone.
  * @param path    of the image; what of it is in the page cache is dropped first, as far as it is on disk
+ *                It must be a file or a block device, and name no other: those would be opened too
  * @param format  as QEMU names it: "raw", "qcow2"; never guessed, for a guest may write any header
  * @param readers that may be open at once
  * @param cancel  borrowed until np_image_close, or NULL: as of np_nbd_source_open

@@ -191,17 +191,18 @@ static void print_summary(const struct arguments *arguments, const struct np_bac
     FILE *to = arguments->request.set == NULL ? stderr : stdout;
     char read[NP_SIZE_TEXT], stored[NP_SIZE_TEXT];
     if (result->point[0] != '\0')
-        fprintf(to, "%s%s%s: point %s (%s%s) in %s, %.1f s\n", result->domain,
-                result->guest[0] != '\0' ? ", which is " : "", result->guest, result->point, result->level,
-                result->quiesced ? ", quiesced" : "", arguments->request.set, result->seconds);
+        np_output_line(to, "%s%s%s: point %s (%s%s) in %s, %.1f s", result->domain,
+                       result->guest[0] != '\0' ? ", which is " : "", result->guest, result->point,
+                       result->level, result->quiesced ? ", quiesced" : "", arguments->request.set,
+                       result->seconds);
     for (size_t i = 0; i < result->disk_count; i++) {
         const struct np_backup_disk *disk = &result->disks[i];
         if (disk->stored)
-            fprintf(to, "  %s: %s by %s, %s read, %s stored, %.1f s\n", disk->target, disk->level, disk->how,
-                    np_output_size(disk->counts.read, read), np_output_size(disk->counts.stored, stored),
-                    disk->seconds);
+            np_output_line(to, "  %s: %s by %s, %s read, %s stored, %.1f s", disk->target, disk->level,
+                           disk->how, np_output_size(disk->counts.read, read),
+                           np_output_size(disk->counts.stored, stored), disk->seconds);
         else
-            fprintf(to, "  %s: left out: %s\n", disk->target, disk->why);
+            np_output_line(to, "  %s: left out: %s", disk->target, disk->why);
     }
 }
 

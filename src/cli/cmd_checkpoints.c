@@ -64,7 +64,7 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
         return done;
     }
     for (size_t i = 0; done == 0 && !request.remove && i < result.names.count; i++)
-        printf("%s\n", result.names.list[i]);
+        np_output_line(stdout, "%s", result.names.list[i]);
     return done;
 }
 

@@ -76,8 +76,8 @@ static void print_json_row(struct rows *rows, const struct np_map_row *row)
     np_report_string(to, "codec", row->codec);
     np_report_size(to, "pos", row->pos);
     np_report_size(to, "size", row->size);
-    printf("%s\n    %s", rows->count > 0 ? "," : "",
-           json_object_to_json_string_ext(to, JSON_C_TO_STRING_PLAIN));
+    printf("%s\n    ", rows->count > 0 ? "," : "");
+    np_report_put(json_object_to_json_string_ext(to, JSON_C_TO_STRING_PLAIN), stdout);
     json_object_put(to);
 }
 
@@ -105,7 +105,7 @@ static int print_row(void *ctx, const struct np_map_row *row, struct np_error *e
 static void print_named(const char *name, const char *columns)
 {
     if (strlen(name) <= DISK_COLUMN)
-        printf("        %-*s %s\n", DISK_COLUMN, name, columns);
+        np_output_line(stdout, "        %-*s %s", DISK_COLUMN, name, columns);
     else
         printf("        %s\n        %*s %s\n", name, DISK_COLUMN, "", columns);
 }
@@ -134,7 +134,8 @@ static void print_disk(const struct np_point *point, const struct np_point_disk 
              np_output_size(disk->zero_bytes, zero), np_output_size(disk->stored_bytes, stored), ratio);
     print_named(disk->target, columns);
     if (needs_reason(point, disk))
-        printf("        %*s %.80s\n", DISK_COLUMN, "", np_output_text(disk->why, why, sizeof(why)));
+        np_output_line(stdout, "        %*s %.80s", DISK_COLUMN, "",
+                       np_output_text(disk->why, why, sizeof(why)));
 }
 
 static void print_point(const struct np_point *point)
@@ -143,12 +144,12 @@ static void print_point(const struct np_point *point)
     np_output_text(point->id[0] != '\0' ? point->id : "-", id, sizeof(id));
     np_output_text(point->checkpoint[0] != '\0' ? point->checkpoint : "-", checkpoint, sizeof(checkpoint));
     bool fits = strlen(checkpoint) <= CHECKPOINT_COLUMN;
-    printf("%-7s %-20s %-5s %s\n", id, np_output_text(point->time, time, sizeof(time)),
-           np_output_text(point->level, level, sizeof(level)), fits ? checkpoint : "");
+    np_output_line(stdout, "%-7s %-20s %-5s %s", id, np_output_text(point->time, time, sizeof(time)),
+                   np_output_text(point->level, level, sizeof(level)), fits ? checkpoint : "");
     if (!fits)
-        printf("    %s\n", checkpoint);
+        np_output_line(stdout, "    %s", checkpoint);
     if (point->quiesced)
-        printf("        quiesced: the guest's file systems were frozen\n");
+        np_output_line(stdout, "        quiesced: the guest's file systems were frozen");
     for (size_t i = 0; i < point->disk_count; i++)
         print_disk(point, &point->disks[i]);
 }
@@ -156,10 +157,10 @@ static void print_point(const struct np_point *point)
 static void print_points(const struct np_dump_result *result)
 {
     if (result->points.count == 0) {
-        printf("no restore points\n");
+        np_output_line(stdout, "no restore points");
         return;
     }
-    printf("%-7s %-20s %-5s %s\n", "POINT", "TIME", "LEVEL", "CHECKPOINT");
+    np_output_line(stdout, "%-7s %-20s %-5s %s", "POINT", "TIME", "LEVEL", "CHECKPOINT");
     print_named("DISK", "LEVEL HOW    PARENT       SIZE       DATA       ZERO     STORED   RATIO");
     for (size_t i = 0; i < result->points.count; i++)
         print_point(&result->points.list[i]);

@@ -63,16 +63,14 @@ static int print_json(const struct np_repair_result *result, bool dry_run, const
 
 static void print_step(const struct np_repair_step *step, bool done)
 {
-    char why[1024];
-    np_output_text(step->message, why, sizeof(why));
     if (step->action == NP_REPAIR_REBUILD)
-        printf("%s %s: %s\n", done ? "rebuilt" : "to be rebuilt:", step->file, why);
+        np_output_line(stdout, "%s %s: %s", done ? "rebuilt" : "to be rebuilt:", step->file, step->message);
     else if (step->action == NP_REPAIR_ASIDE && done)
-        printf("set aside %s as %s: %s\n", step->file, step->to, why);
+        np_output_line(stdout, "set aside %s as %s: %s", step->file, step->to, step->message);
     else if (step->action == NP_REPAIR_ASIDE)
-        printf("to be set aside: %s: %s\n", step->file, why);
+        np_output_line(stdout, "to be set aside: %s: %s", step->file, step->message);
     else
-        printf("left%s%s: %s\n", step->file[0] != '\0' ? " " : "", step->file, why);
+        np_output_line(stdout, "left%s%s: %s", step->file[0] != '\0' ? " " : "", step->file, step->message);
 }
 
 static void print_steps(const struct np_repair_result *result)
@@ -82,7 +80,7 @@ static void print_steps(const struct np_repair_result *result)
         print_step(step, i < result->done);
     }
     if (result->step_count == 0)
-        printf("nothing to repair\n");
+        np_output_line(stdout, "nothing to repair");
 }
 
 static int parse(struct arguments *arguments, int argc, char **argv, struct np_error *err)

@@ -158,29 +158,29 @@ static int print_json(const struct arguments *arguments, const struct np_restore
 static void print_plan(const struct np_restore_result *result)
 {
     char size[NP_SIZE_TEXT], data[NP_SIZE_TEXT], read[NP_SIZE_TEXT];
-    printf("%s: point %s of %s would be restored\n", result->domain,
-           result->point[0] != '\0' ? result->point : "-", result->time);
-    printf("  %-8s %10s %10s %10s %10s %8s\n", "DISK", "SIZE", "WRITE", "READ", "RECORDS", "STREAMS");
+    np_output_line(stdout, "%s: point %s of %s would be restored", result->domain,
+                   result->point[0] != '\0' ? result->point : "-", result->time);
+    np_output_line(stdout, "  %-8s %10s %10s %10s %10s %8s", "DISK", "SIZE", "WRITE", "READ", "RECORDS",
+                   "STREAMS");
     for (size_t i = 0; i < result->disk_count; i++) {
         const struct np_restored_disk *disk = &result->disks[i];
-        printf("  %-8s %10s %10s %10s %10ju %8zu\n", disk->target, np_output_size(disk->virtual_size, size),
-               np_output_size(disk->data_bytes, data), np_output_size(disk->read_bytes, read),
-               (uintmax_t)disk->records, disk->streams);
+        np_output_line(stdout, "  %-8s %10s %10s %10s %10ju %8zu", disk->target,
+                       np_output_size(disk->virtual_size, size), np_output_size(disk->data_bytes, data),
+                       np_output_size(disk->read_bytes, read), (uintmax_t)disk->records, disk->streams);
     }
 }
 
 static void print_summary(const struct np_restore_result *result)
 {
-    char size[NP_SIZE_TEXT], data[NP_SIZE_TEXT], domain[256], point[NP_POINT_ID_MAX], time[NP_TIME_MAX];
-    printf("%s: point %s of %s, %.1f s\n", np_output_text(result->domain, domain, sizeof(domain)),
-           result->point[0] != '\0' ? np_output_text(result->point, point, sizeof(point)) : "-",
-           np_output_text(result->time, time, sizeof(time)), result->seconds);
+    char size[NP_SIZE_TEXT], data[NP_SIZE_TEXT];
+    np_output_line(stdout, "%s: point %s of %s, %.1f s", result->domain,
+                   result->point[0] != '\0' ? result->point : "-", result->time, result->seconds);
     for (size_t i = 0; i < result->disk_count; i++)
-        printf("  %s: %s, %s of data\n", result->disks[i].path,
-               np_output_size(result->disks[i].virtual_size, size),
-               np_output_size(result->disks[i].data_bytes, data));
+        np_output_line(stdout, "  %s: %s, %s of data", result->disks[i].path,
+                       np_output_size(result->disks[i].virtual_size, size),
+                       np_output_size(result->disks[i].data_bytes, data));
     for (size_t i = 0; i < result->file_count; i++)
-        printf("  %s\n", result->files[i]);
+        np_output_line(stdout, "  %s", result->files[i]);
 }
 
 static int run(struct np_context *context, int argc, char **argv, struct np_error *err)

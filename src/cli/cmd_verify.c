@@ -171,13 +171,13 @@ static void print_damage(const struct np_verify_result *result, const struct np_
     list_points(result, (struct choice){.damage = damage, .affected = true}, affected);
     list_points(result, (struct choice){.damage = damage, .affected = false}, others);
     if (strncmp(damage->file, "points/", 7) == 0)
-        printf("; affects the point itself\n");
+        np_output_line(stdout, "; affects the point itself");
     else if (affected[0] == '\0')
-        printf("; affects no restore point\n");
+        np_output_line(stdout, "; affects no restore point");
     else if (others[0] == '\0')
-        printf("; affects %s and so all\n", affected);
+        np_output_line(stdout, "; affects %s and so all", affected);
     else
-        printf("; affects %s, not %s\n", affected, others);
+        np_output_line(stdout, "; affects %s, not %s", affected, others);
 }
 
 static void print_states(const struct np_verify_result *result)
@@ -193,7 +193,7 @@ static void print_states(const struct np_verify_result *result)
     char list[LIST_TEXT];
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (list_points(result, (struct choice){.state = rows[i].state}, list)[0] != '\0')
-            printf("restore points %s: %s\n", rows[i].words, list);
+            np_output_line(stdout, "restore points %s: %s", rows[i].words, list);
 }
 
 static void print_damages(const struct np_verify_result *result)
@@ -202,23 +202,22 @@ static void print_damages(const struct np_verify_result *result)
         print_damage(result, &result->damages[i]);
     uint64_t all = result->damaged + result->unchecked;
     if (all > result->damage_count)
-        printf("and %ju more\n", (uintmax_t)(all - result->damage_count));
+        np_output_line(stdout, "and %ju more", (uintmax_t)(all - result->damage_count));
     if (all > 0)
         print_states(result);
 }
 
 static void print_summary(const struct np_verify_result *result)
 {
-    char size[NP_SIZE_TEXT], read[NP_SIZE_TEXT], domain[256], list[LIST_TEXT];
+    char size[NP_SIZE_TEXT], read[NP_SIZE_TEXT], list[LIST_TEXT];
     list_points(result, (struct choice){.state = NP_VERIFY_GOOD}, list);
-    printf("%s: good: %s\n", np_output_text(result->domain, domain, sizeof(domain)),
-           list[0] != '\0' ? list : "no restore point");
-    printf("  %ju streams, %s, %s of payload read, %.1f s\n", (uintmax_t)result->streams,
-           np_output_size(result->counts.pos, size), np_output_size(result->counts.read, read),
-           result->seconds);
+    np_output_line(stdout, "%s: good: %s", result->domain, list[0] != '\0' ? list : "no restore point");
+    np_output_line(stdout, "  %ju streams, %s, %s of payload read, %.1f s", (uintmax_t)result->streams,
+                   np_output_size(result->counts.pos, size), np_output_size(result->counts.read, read),
+                   result->seconds);
     if (result->parts > 1)
-        printf("  part %u of %u: %ju of %ju payloads\n", result->part, result->parts,
-               (uintmax_t)result->counts.checked, (uintmax_t)result->counts.payloads);
+        np_output_line(stdout, "  part %u of %u: %ju of %ju payloads", result->part, result->parts,
+                       (uintmax_t)result->counts.checked, (uintmax_t)result->counts.payloads);
 }
 
 /* ---- for machines ---- */
@@ -338,7 +337,8 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
     if (done < 0 || arguments.common.quiet || !isatty(STDOUT_FILENO))
         return done;
     if (arguments.request.image != NULL)
-        printf("%s is disk %s of that point\n", arguments.request.image, arguments.request.disks.list[0]);
+        np_output_line(stdout, "%s is disk %s of that point", arguments.request.image,
+                       arguments.request.disks.list[0]);
     else
         print_summary(&result);
     return done;

@@ -104,18 +104,18 @@ static void print_disk(const char *level, const struct np_estimate_disk *disk)
     bool exact = disk->source == NP_ESTIMATE_EXTENTS;
     const char *mark = disk->source == NP_ESTIMATE_ALLOCATION ? "~" : "";
     if (!disk->stored) {
-        printf("%-5s %-6s left out: %s\n", level, disk->target, disk->why);
+        np_output_line(stdout, "%-5s %-6s left out: %s", level, disk->target, disk->why);
         return;
     }
-    printf("%-5s %-6s %-7s %10s %11s %10s %11s  %s\n", level, disk->target, disk->how,
-           cell(true, "", disk->virtual_size, size), cell(true, mark, disk->to_read, to_read),
-           cell(exact, "", disk->zero, zero), cell(exact, "~", disk->expected, expected), disk->why);
+    np_output_line(stdout, "%-5s %-6s %-7s %10s %11s %10s %11s  %s", level, disk->target, disk->how,
+                   cell(true, "", disk->virtual_size, size), cell(true, mark, disk->to_read, to_read),
+                   cell(exact, "", disk->zero, zero), cell(exact, "~", disk->expected, expected), disk->why);
 }
 
 static void print_table(const struct np_estimate_result *result)
 {
-    printf("%-5s %-6s %-7s %10s %11s %10s %11s  %s\n", "LEVEL", "DISK", "HOW", "SIZE", "TO READ", "ZERO",
-           "STORED", "WHY");
+    np_output_line(stdout, "%-5s %-6s %-7s %10s %11s %10s %11s  %s", "LEVEL", "DISK", "HOW", "SIZE",
+                   "TO READ", "ZERO", "STORED", "WHY");
     for (size_t i = 0; i < result->level_count; i++)
         for (size_t j = 0; j < result->levels[i].disk_count; j++)
             print_disk(result->levels[i].level, &result->levels[i].disks[j]);

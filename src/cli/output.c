@@ -1,9 +1,12 @@
 #include "output.h"
 
+#include "nbdpull/bytes.h"
 #include "nbdpull/log.h"
 
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -29,22 +32,74 @@ const char *np_output_size(uint64_t bytes, char text[NP_SIZE_TEXT])
     return text;
 }
 
-/* ASCII's and, in UTF-8, those of U+0080 to U+009F, of which some terminals take one for an escape. */
-static bool is_control(const unsigned char *c)
+size_t np_output_character(const char *at)
 {
-    return c[0] < ' ' || c[0] == 0x7f || (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f);
+    static const struct {
+        unsigned char first, last, second_first, second_last;
+        size_t length;
+    } rows[] = {
+        {0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
+    };
+    const unsigned char *text = (const unsigned char *)at;
+    size_t i = 0;
+    while (i < NP_ARRAY_SIZE(rows) && (text[0] < rows[i].first || text[0] > rows[i].last))
+        i++;
+    if (i == NP_ARRAY_SIZE(rows))
+        return 0;
+    if (rows[i].length > 1 && (text[1] < rows[i].second_first || text[1] > rows[i].second_last))
+        return 0;
+    for (size_t k = 2; k < rows[i].length; k++)
+        if (text[k] < 0x80 || text[k] > 0xbf)
+            return 0;
+    return rows[i].length;
+}
+
+/* ASCII's, those of U+0080 to U+009F, of which some terminals take one for an escape, and in the block
+ * of General Punctuation the separators of lines and the marks of direction. */
+bool np_output_is_control(const char *character)
+{
+    const unsigned char *c = (const unsigned char *)character;
+    if (c[0] == 0xc2)
+        return c[1] <= 0x9f;
+    if (c[0] == 0xe2 && c[1] == 0x80)
+        return c[2] == 0x8e || c[2] == 0x8f || (c[2] >= 0xa8 && c[2] <= 0xae);
+    if (c[0] == 0xe2 && c[1] == 0x81)
+        return c[2] >= 0xa6 && c[2] <= 0xa9;
+    return c[0] < ' ' || c[0] == 0x7f;
+}
+
+static void clean(char *text)
+{
+    for (size_t length; *text != '\0'; text += length) {
+        length = np_output_character(text);
+        if (length == 0)
+            memset(text, '?', length = 1);
+        else if (np_output_is_control(text))
+            memset(text, ' ', length);
+    }
 }
 
 const char *np_output_text(const char *text, char *to, size_t room)
 {
     snprintf(to, room, "%s", text);
-    for (unsigned char *c = (unsigned char *)to; *c != '\0'; c++)
-        if (is_control(c)) {
-            if (*c == 0xc2)
-                *c++ = ' ';
-            *c = ' ';
-        }
+    clean(to);
     return to;
+}
+
+void np_output_line(FILE *to, const char *format, ...)
+{
+    char *line;
+    va_list args;
+    va_start(args, format);
+    int size = vasprintf(&line, format, args);
+    va_end(args);
+    if (size < 0)
+        return;
+    clean(line);
+    fprintf(to, "%s\n", line);
+    free(line);
 }
 
 static void clear_line_locked(void)

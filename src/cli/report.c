@@ -1,5 +1,7 @@
 #include "report.h"
 
+#include "output.h"
+
 #include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
 
@@ -21,30 +23,6 @@ void np_report_add(struct json_object *object, const char *key, struct json_obje
     json_object_object_add(object, key, value);
 }
 
-/* Bytes of the UTF-8 character at text, or 0 when none begins there. Source: RFC 3629, section 4. */
-static size_t character_length(const unsigned char *text)
-{
-    static const struct {
-        unsigned char first, last, second_first, second_last;
-        size_t length;
-    } rows[] = {
-        {0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-    size_t i = 0;
-    while (i < NP_ARRAY_SIZE(rows) && (text[0] < rows[i].first || text[0] > rows[i].last))
-        i++;
-    if (i == NP_ARRAY_SIZE(rows))
-        return 0;
-    if (rows[i].length > 1 && (text[1] < rows[i].second_first || text[1] > rows[i].second_last))
-        return 0;
-    for (size_t at = 2; at < rows[i].length; at++)
-        if (text[at] < 0x80 || text[at] > 0xbf)
-            return 0;
-    return rows[i].length;
-}
-
 /* A path may hold any byte, and a text cut short may end inside a character; JSON is UTF-8. */
 struct json_object *np_report_text(const char *value)
 {
@@ -54,7 +32,7 @@ struct json_object *np_report_text(const char *value)
         return NULL;
     size_t used = 0;
     while (*value != '\0') {
-        size_t length = character_length((const unsigned char *)value);
+        size_t length = np_output_character(value);
         const char *from = length > 0 ? value : replacement;
         size_t size = length > 0 ? length : 3;
         memcpy(text + used, from, size);
@@ -141,6 +119,23 @@ static void add_error(struct json_object *report, const struct np_error *err)
     np_report_add(report, "error", error);
 }
 
+void np_report_put(const char *text, FILE *to)
+{
+    static const unsigned char marks[] = {0x7f, 0x1f, 0x0f};
+    for (size_t length; *text != '\0'; text += length) {
+        length = np_output_character(text);
+        if (length == 0 || *text == '\n' || !np_output_is_control(text)) {
+            length = length > 0 ? length : 1;
+            fwrite(text, 1, length, to);
+            continue;
+        }
+        unsigned code = (unsigned char)text[0] & marks[length - 1];
+        for (size_t i = 1; i < length; i++)
+            code = code << 6 | ((unsigned char)text[i] & 0x3f);
+        fprintf(to, "\\u%04x", code);
+    }
+}
+
 int np_report_flush(FILE *to, struct np_error *err)
 {
     if (fflush(to) != 0 || ferror(to))
@@ -156,7 +151,8 @@ static int print_from(struct json_object *report, const struct np_error *err, si
     if (err != NULL && err->class != NP_OK)
         add_error(report, err);
     const char *text = json_object_to_json_string_ext(report, STYLE);
-    fprintf(to, "%s\n", text != NULL ? text + skip : "}");
+    np_report_put(text != NULL ? text + skip : "}", to);
+    fputc('\n', to);
     json_object_put(report);
     return np_report_flush(to, failed);
 }

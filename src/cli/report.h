@@ -44,6 +44,9 @@ int np_report_print(struct json_object *report, const struct np_error *err, FILE
 int np_report_print_rest(struct json_object *report, const struct np_error *err, FILE *to,
                          struct np_error *failed);
 
+/** A JSON text; what would act on a terminal, which JSON may hold as it is, goes out escaped. */
+void np_report_put(const char *text, FILE *to);
+
 /** Flush standard output; a write that failed is a failure of the command. */
 int np_report_flush(FILE *to, struct np_error *err);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define DEPTH_MAX 8
+#define VALUES_MAX 100000 /* a point of 1024 disks has 28 each */
 
 static void free_tokener(struct json_tokener **tokener)
 {
@@ -44,12 +45,26 @@ static bool sum_holds(const struct np_json_read *root, const char *text, size_t 
     return parse_hash(sum, &wanted) && np_hash128_equal(wanted, np_hash128(text + front, size - front));
 }
 
+/*
+ * json-c needs up to 800 bytes for a value that takes three, "{},". Each value but the first stands behind
+ * one of these characters; a comma in a string is counted too, which the limit has room for.
+ */
+static bool has_too_many_values(const char *text, size_t size)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < size; i++)
+        count += text[i] == '{' || text[i] == '[' || text[i] == ',';
+    return count > VALUES_MAX;
+}
+
 int np_json_read_parse(const char *text, size_t size, const char *file, struct np_json_read *root,
                        struct np_error *err)
 {
     NP_CLEANUP(free_tokener) struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
     if (tokener == NULL || size > INT32_MAX)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot parse", file);
+    if (has_too_many_values(text, size))
+        return np_fail(err, NP_DAMAGED, "%s: more than %d values", file, VALUES_MAX);
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
 
     struct json_object *object = json_tokener_parse_ex(tokener, text, (int)size);

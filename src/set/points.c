@@ -29,6 +29,9 @@ static int read_point(struct np_set *set, const char *id, struct np_point *point
     return *found ? np_point_decode(text, size, path, id, point, err) : 0;
 }
 
+/* Each takes 1.6 KiB, and 45 bytes in its record: a set must not decide how much memory it takes. */
+#define DISKS_MAX 262144
+
 static bool is_record(const char *name, char id[NP_POINT_ID_MAX])
 {
     uint64_t number;
@@ -98,16 +101,21 @@ struct judge {
 static int read_all(struct np_set *set, const struct judge *judge, const struct np_names *names,
                     struct np_points *all, struct np_error *err)
 {
+    size_t disks = 0;
     for (size_t i = 0; i < names->count; i++) {
         char id[NP_POINT_ID_MAX];
-        bool found;
+        bool found = false;
         struct np_error mine = NP_ERROR_INIT;
         if (!is_record(names->list[i], id)) {
             np_log_debug("%s/points/%s: no point record, left alone", set->path, names->list[i]);
             continue;
         }
         if (read_point(set, id, &all->list[all->count], &found, &mine) == 0) {
+            disks += found ? all->list[all->count].disk_count : 0;
             all->count += found; /* a reader may meet a point that is being removed */
+            if (disks > DISKS_MAX)
+                return np_fail(err, NP_DAMAGED, "%s: its points have more than %d disks in all", set->path,
+                               DISKS_MAX);
             continue;
         }
         name_unaffected(id, &mine);

@@ -66,6 +66,26 @@ np 5 verify --image "$LAB_DIR/nothing.raw" -d vda -i "$set"
 np 5 verify --image "$raw" --format qcow2 -d vda -i "$set"
 np_said 'cannot read it: .*qcow2'
 np 5 verify --image "$LAB_DIR/other.raw" -d vda -i "$set" --until 7
+# An image may name what it likes: a file that only root may read, one of its data, an address. Nothing of it is opened.
+mkfifo "$LAB_DIR/fifo"
+qemu-img create -q -f qcow2 -u -F raw -b "$LAB_DIR/fifo" "$LAB_DIR/named.qcow2" 4194816
+qemu-img create -q -f qcow2 -u -F raw -b 'json:{"driver":"nbd","server":{"type":"unix","path":"/nowhere"}}' "$LAB_DIR/json.qcow2" 4194816
+qemu-img create -q -f qcow2 -o "data_file=$LAB_DIR/data" "$LAB_DIR/data.qcow2" 4194816
+rm "$LAB_DIR/data"
+ln -s "$LAB_DIR/fifo" "$LAB_DIR/data"
+for image in named json data; do
+    timeout 60 "$NBDPULL" verify --image "$LAB_DIR/$image.qcow2" -d vda -i "$set" 2>"$NP_ERR"
+    [ $? -eq 5 ] || lab_fail "$image.qcow2: $(cat "$NP_ERR")"
+    np_said "$image.qcow2: it names .*stands alone"
+done
+for image in fifo .; do
+    timeout 60 "$NBDPULL" verify --image "$LAB_DIR/$image" --format qcow2 -d vda -i "$set" 2>"$NP_ERR"
+    [ $? -eq 5 ] || lab_fail "$image: $(cat "$NP_ERR")"
+    np_said 'neither a file nor a block device'
+done
+# A name that QEMU would take for an address.
+cp "$LAB_DIR/truth" "$LAB_DIR/nbd:unix:x.raw"
+(cd "$LAB_DIR" && np 0 verify --image nbd:unix:x.raw -d vda -i "$set") || exit 1
 np_refuses 2 'format' verify --image "$raw" -d vda -i "$set"
 np_refuses 2 'which disk' verify --image "$LAB_DIR/other.raw" -i "$set"
 np_refuses 2 'goes with --image' verify --format raw -i "$set"
