@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define OUTPUT_LIMIT 65536
@@ -60,6 +62,14 @@ static void handover_enter(struct handover *socket)
     environ = socket->environment;
 }
 
+/* Ours are closed at an exec; libvirt's log is not, nor what we were started with. */
+static void close_at_exec(void)
+{
+#if defined(SYS_close_range) && defined(CLOSE_RANGE_CLOEXEC)
+    syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+#endif
+}
+
 /* Between fork and exec only async-signal-safe calls are allowed: other threads may hold any lock. */
 static void child_exec(const char *const argv[], pid_t parent, int output, bool both, int pass_fd,
                        int orphaned, struct handover *socket)
@@ -77,6 +87,7 @@ static void child_exec(const char *const argv[], pid_t parent, int output, bool 
     dup2(null, STDIN_FILENO);
     dup2(both ? output : null, STDOUT_FILENO);
     dup2(output, STDERR_FILENO);
+    close_at_exec();
     if (pass_fd >= 0)
         fcntl(pass_fd, F_SETFD, 0);
     if (socket != NULL)

@@ -53,6 +53,16 @@ static void allow_descriptors(void)
     setrlimit(RLIMIT_NOFILE, &limit); /* if not, opening one too many will say so */
 }
 
+/* A core would hold what the guest has on its disks, in a place and of a mode that are not ours to choose. */
+static void forbid_cores(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_CORE, &limit) < 0)
+        return;
+    limit.rlim_cur = 0;
+    setrlimit(RLIMIT_CORE, &limit); /* lowering it is always allowed */
+}
+
 static void note_command_line(struct np_context *context, int argc, char **argv)
 {
     size_t used = 0;
@@ -94,6 +104,7 @@ int main(int argc, char **argv)
     struct np_context context = {.cancel = &cancel};
     note_command_line(&context, argc, argv);
     allow_descriptors();
+    forbid_cores();
 
     int status = 0;
     if (hold_standard_descriptors(&err) < 0 || run(&context, argc, argv, &err) < 0) {
