@@ -8,15 +8,18 @@
 
 #include "nbdpull/error.h"
 
-#define NP_LISTENER_DIRECTORY 80
-
 struct np_listener {
-    char directory[NP_LISTENER_DIRECTORY]; /**< mode 0700, with a random name; "" when there is none */
-    char path[108];                        /**< of the socket; "" when there is none */
-    int fd;                                /**< listening, or -1 */
+    char path[108]; /**< of the socket; "" when there is none */
+    bool named;     /**< the path is that of a file; else it is good in this process only */
+    int file;       /**< of a socket that has no name any more, or -1 */
+    int fd;         /**< listening, or -1 */
 };
 
-/** In a new directory. @param backlog connections that may wait before the server takes the first one */
+/**
+ * In a new directory, which is gone when this returns, as is the socket's name: nothing is left when we are
+ * killed. Only this process reaches it, by `path`.
+ * @param backlog connections that may wait before the server takes the first one
+ */
 int np_listener_open(struct np_listener *listener, int backlog, struct np_error *err);
 
 /** At a path in a private directory of the caller's. */
@@ -30,7 +33,7 @@ void np_listener_close(struct np_listener *listener);
 
 #define NP_LISTENER_NONE                                                                                     \
     {                                                                                                        \
-        .fd = -1                                                                                             \
+        .file = -1, .fd = -1                                                                                 \
     }
 
 #endif

@@ -8,7 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
-static const char lost_hint[] = "the guest was stopped, its QEMU died, or somebody ended the backup job";
+static const char lost_hint[] =
+    "the guest was stopped, its QEMU or qemu-nbd died, or somebody ended the backup job";
 
 /* What all readers of one disk share. */
 struct disk {
