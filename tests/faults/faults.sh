@@ -4,6 +4,10 @@
 #   fault_start
 #   fault_each inc "files virt nbd" "kill"     rounds over the steps of an increment, or over some of them
 #
+# Ways: those of stop_at.c; and qemu, libvirtd, guardian, servers, which kill somebody else: the domain's QEMU, the daemon
+# (another one is started), the run's guardian, its qemu-nbds. Levels: full, inc, new (auto into a new set), recover (an
+# increment that finds a run which was killed together with its guardian).
+#
 # A round: the guest writes; a backup is ended at the step, where the guest writes again; then the set is readable,
 # has the point whole or not at all, its newest point restores exactly; what the way of ending promises is so; the
 # next backup works, goes on by bitmap, restores exactly, and nothing of the ended run is left.
@@ -15,8 +19,12 @@
 # shellcheck source=../e2e/lab.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../e2e/lab.sh"
 
+# With FAULT_OFF set before, the guest is off, and "writes" while nobody has its images.
 FAULT_TARGETS=(vda vdb)
+FAULT_OFF=${FAULT_OFF:-}
 FAULT_ROUNDS=0 FAULT_FAILED=()
+# What rounds are of: fault_backup_count LEVEL, fault_backup_round LEVEL STEP HOW, and fault_backup_reset after a failure.
+FAULT_KIND=fault_backup
 declare -A FAULT_DEVICE FAULT_STEPS
 
 fault_start()
@@ -27,10 +35,10 @@ fault_start()
     RANDOM=${NBDPULL_FAULTS_SEED:=$((SRANDOM % 32768))}
     lab_note "NBDPULL_FAULTS_SEED=$NBDPULL_FAULTS_SEED"
     FAULT_SET=$LAB_DIR/set
-    lab_domain "$LAB_NAME" vda:qcow2:5M vdb:raw:3000320
+    lab_domain ${FAULT_OFF:+--off} "$LAB_NAME" vda:qcow2:5M vdb:raw:3000320
     local target
     for target in "${FAULT_TARGETS[@]}"; do
-        FAULT_DEVICE[$target]=$(lab_device "$LAB_NAME" "$target")
+        [ -n "$FAULT_OFF" ] || FAULT_DEVICE[$target]=$(lab_device "$LAB_NAME" "$target")
     done
     fault_guest_writes
     np_backup "$LAB_NAME" -l full -o "$FAULT_SET"
@@ -59,8 +67,21 @@ fault_writes()
 fault_guest_writes()
 {
     local said
+    if [ -n "$FAULT_OFF" ]; then
+        fault_off_writes
+        return
+    fi
     said=$(lab_virsh "$(fault_writes)" | tr -d '\r\n')
     [ -z "$said" ] || lab_fail "the guest cannot write: $said"
+}
+
+fault_off_writes()
+{
+    local pattern=$((RANDOM % 254 + 1)) k=$((RANDOM % 70))
+    qemu-io -f qcow2 -c "write -P $pattern $((k * 64))k 100k" -c "write -z $((k * 50 + 7))k 70k" \
+        "$(lab_image "$LAB_NAME" vda)" >"$LAB_DIR/tmp/io" &&
+        qemu-io -f raw -c "write -P $pattern $((k * 40))k 5k" "$(lab_image "$LAB_NAME" vdb)" >"$LAB_DIR/tmp/io" ||
+        lab_fail "the images cannot be written: $(cat "$LAB_DIR/tmp/io")"
 }
 
 # fault_truth WHICH: what the guest sees now.
@@ -78,22 +99,42 @@ fault_level()
 {
     case $1 in
     new) echo auto ;;
+    recover) echo inc ;;
     *) echo "$1" ;;
     esac
 }
 
-# fault_run LEVEL [VARIABLE=VALUE]...: its exit status is in FAULT_STATUS.
+# fault_program [VARIABLE=VALUE]... -- ARGUMENT...: its exit status is in FAULT_STATUS.
+fault_program()
+{
+    local settings=()
+    while [ "$1" != -- ]; do
+        settings+=("$1")
+        shift
+    done
+    shift
+    NP_ERR=$LAB_DIR/tmp/fault.err
+    FAULT_STATUS=0
+    # The group's standard error: the shell says there that it was killed.
+    { env --default-signal=INT ${settings[@]+"${settings[@]}"} LD_PRELOAD="$NBDPULL_STOP_AT" "$NBDPULL" "$@" \
+        >"$LAB_DIR/tmp/fault.out" 2>"$NP_ERR" </dev/null || FAULT_STATUS=$?; } 2>/dev/null
+}
+
+# fault_run LEVEL [VARIABLE=VALUE]...
 fault_run()
 {
     local level
     level=$(fault_level "$1")
     shift
-    NP_ERR=$LAB_DIR/tmp/fault.err
-    FAULT_STATUS=0
-    # The group's standard error: the shell says there that it was killed.
-    { env --default-signal=INT "$@" LD_PRELOAD="$NBDPULL_STOP_AT" "$NBDPULL" backup -c "$LAB_URI" -d "$LAB_NAME" \
-        -l "$level" -o "$FAULT_SET" -w 1 >"$LAB_DIR/tmp/fault.out" 2>"$NP_ERR" </dev/null ||
-        FAULT_STATUS=$?; } 2>/dev/null
+    fault_program "$@" -- backup -c "$LAB_URI" -d "$LAB_NAME" -l "$level" -o "$FAULT_SET" -w 1
+}
+
+# fault_prepare LEVEL: what the run finds. "recover": all that a run can leave behind.
+fault_prepare()
+{
+    [ "$1" = recover ] || return 0
+    fault_run inc STOP_AT=nbd_pread_structured:1 STOP_HOW=killall
+    [ $FAULT_STATUS -eq 137 ] && [ -e "$FAULT_SET/intent.json" ] || fault_fail "the run before it was not killed"
 }
 
 # fault_fresh LEVEL: for "new" there is no set, else a chain that is not long.
@@ -112,14 +153,20 @@ fault_fresh()
 fault_count()
 {
     [ -z "${FAULT_STEPS[$1]:-}" ] || return 0
+    "${FAULT_KIND}_count" "$1"
+    FAULT_STEPS[$1]=$(cat "$LAB_DIR/tmp/steps")
+    lab_note "level $1: $(wc -l <"$LAB_DIR/tmp/steps") steps"
+}
+
+fault_backup_count()
+{
     fault_fresh "$1"
     fault_guest_writes
+    fault_prepare "$1"
     rm -f "$LAB_DIR/tmp/steps"
     fault_run "$1" STOP_LOG="$LAB_DIR/tmp/steps"
     [ $FAULT_STATUS -eq 0 ] || lab_fail "an undisturbed run: status $FAULT_STATUS: $(cat "$NP_ERR")"
     fault_truth last
-    FAULT_STEPS[$1]=$(cat "$LAB_DIR/tmp/steps")
-    lab_note "level $1: $(wc -l <"$LAB_DIR/tmp/steps") steps"
 }
 
 # fault_each LEVEL "GROUP..." "HOW..." [SOME]: a round for each step and way; of a level, or of "new" (auto into a new
@@ -179,6 +226,12 @@ fault_restores()
     done
 }
 
+fault_bitmaps()
+{
+    qemu-img info -U --output=json "$(lab_image "$LAB_NAME" vda)" |
+        jq -r '."format-specific".data.bitmaps[]?.name' | sort
+}
+
 # fault_nothing_left: no job, no checkpoint but those that the rule keeps, no file that no point has.
 fault_nothing_left()
 {
@@ -189,6 +242,7 @@ fault_nothing_left()
         select(.level == "full" or (.disks[0].level == "full"))][-1:])[].checkpoint' "$LAB_DIR/tmp/dump" | sort -u)
     [ "$(cat "$LAB_DIR/tmp/virsh")" = "$kept" ] ||
         fault_fail "$1: jobs and checkpoints $(cat "$LAB_DIR/tmp/virsh"), not $kept"
+    [ -z "$FAULT_OFF" ] || [ "$(fault_bitmaps)" = "$kept" ] || fault_fail "$1: bitmaps $(fault_bitmaps), not $kept"
     left=$(find /var/tmp "$LAB_DIR/tmp" -maxdepth 1 -name 'nbdpull-*')
     if [ "$(jq '.points | length' "$LAB_DIR/tmp/dump")" -eq 0 ]; then
         [ ! -e "$FAULT_SET" ] || fault_fail "$1: left $(find "$FAULT_SET")"
@@ -209,6 +263,7 @@ fault_check_status()
     term*) [[ $FAULT_STATUS$committed =~ ^(143no|0yes)$ ]] ;;
     int*) [[ $FAULT_STATUS$committed =~ ^(130no|0yes)$ ]] ;;
     hup*) [[ $FAULT_STATUS$committed =~ ^(129no|0yes)$ ]] ;;
+    qemu* | libvirtd* | guardian* | servers*) [[ $FAULT_STATUS$committed =~ ^([1578]no|0yes)$ ]] ;;
     # Where the record cannot be taken back either, it may stand.
     gone*) [[ $FAULT_STATUS$committed =~ ^([14578]no|1yes|0yes)$ ]] ;;
     *) [[ $FAULT_STATUS$committed =~ ^([14578]no|0yes)$ ]] ;;
@@ -219,7 +274,7 @@ fault_check_status()
 fault_check_at_once()
 {
     case $FAULT_HOW in
-    kill*) ;;
+    kill* | qemu) ;;
     term* | int* | hup*) fault_nothing_left "after the signal" ;;
     *)
         # What it says it could not do, the next run does.
@@ -238,15 +293,51 @@ fault_ended()
     *-after) settings+=(STOP_WHEN=after) ;;
     *-full) settings+=(STOP_ERRNO=28) ;;
     esac
-    rm -f "$LAB_DIR/tmp/begun"
+    rm -f "$LAB_DIR/tmp/begun" "$LAB_DIR/tmp/died"
     if [ "$LAB_KIND" != embed ]; then
-        printf 'virsh -q -c %s "%s" >/dev/null' "$LAB_URI" "$(fault_writes | sed 's/"/\\"/g')" >"$LAB_DIR/tmp/during"
+        : >"$LAB_DIR/tmp/during"
+        [ -n "$FAULT_OFF" ] ||
+            printf 'virsh -q -c %s "%s" >/dev/null\n' "$LAB_URI" "$(fault_writes | sed 's/"/\\"/g')" >"$LAB_DIR/tmp/during"
+        fault_murder >>"$LAB_DIR/tmp/during"
         settings+=(STOP_RUN="sh $LAB_DIR/tmp/during")
     fi
     fault_run "$1" "${settings[@]}"
     grep -q stop_at "$NP_ERR" && fault_fail "the guest could not write"
+    lab_eventually "nobody serves the images" fault_nobody_serves
     # Whoever has the lock still is putting things right.
     [ ! -e "$FAULT_SET/lock" ] || flock "$FAULT_SET/lock" true
+    fault_truth after
+}
+
+# What else happens at the step, as a shell script.
+fault_murder()
+{
+    case $FAULT_HOW in
+    qemu) echo "kill -9 \$(cat /run/libvirt/qemu/$LAB_NAME.pid) && : >$LAB_DIR/tmp/died" ;;
+    libvirtd)
+        echo "pid=\$(cat $LAB_DIR/libvirtd.pid); kill -9 \$pid"
+        echo "while [ -e /proc/\$pid/exe ]; do sleep 0.01; done; rm -f $LAB_DIR/libvirtd.pid"
+        echo "libvirtd -d -p $LAB_DIR/libvirtd.pid"
+        ;;
+    guardian) echo "for pid in \$(pgrep -P \$STOP_PID -x nbdpull-guard); do kill -9 \$pid; done" ;;
+    servers) echo "for pid in \$(pgrep -P \$STOP_PID -x qemu-nbd); do kill -9 \$pid; done" ;;
+    esac
+}
+
+fault_nobody_serves() { [ "$LAB_ISOLATED" != yes ] || ! pgrep -x qemu-nbd >/dev/null; }
+fault_is_off() { [ "$(lab_virsh domstate "$LAB_NAME")" = "shut off" ]; }
+
+# What was killed beside the run is there again. Bitmaps die with their QEMU, but the next one are good.
+fault_revive()
+{
+    [ -e "$LAB_DIR/tmp/died" ] || return 0 # not of this way, or the step was not reached: their number varies
+    lab_eventually "libvirt sees that QEMU died" fault_is_off
+    lab_virsh "start $LAB_NAME --paused" >/dev/null || fault_fail "the domain does not start again"
+    FAULT_WHAT+=", the run after QEMU died"
+    "$NBDPULL" backup -c "$LAB_URI" -d "$LAB_NAME" -l auto -o "$FAULT_SET" >"$LAB_DIR/tmp/next.out" \
+        2>"$LAB_DIR/tmp/next.err" </dev/null || fault_fail "$(cat "$LAB_DIR/tmp/next.err" "$LAB_DIR/tmp/next.out")"
+    fault_restores after
+    fault_guest_writes
     fault_truth after
 }
 
@@ -254,7 +345,7 @@ fault_ended()
 fault_next()
 {
     local level=inc
-    [ "$1" != new ] || level=auto
+    [ "$1" != new ] || [ "$FAULT_HOW" = qemu ] || level=auto
     FAULT_WHAT+=", next run"
     "$NBDPULL" backup -c "$LAB_URI" -d "$LAB_NAME" -l $level -o "$FAULT_SET" --json >"$LAB_DIR/tmp/next.out" \
         2>"$LAB_DIR/tmp/next.err" </dev/null || fault_fail "$(cat "$LAB_DIR/tmp/next.err" "$LAB_DIR/tmp/next.out")"
@@ -271,15 +362,21 @@ fault_round_apart()
 {
     FAULT_ROUNDS=$((FAULT_ROUNDS + 1))
     if [ "${NBDPULL_FAULTS:-some}" != all ]; then
-        fault_round "$@"
-    elif ! (fault_round "$@"); then
+        "${FAULT_KIND}_round" "$@"
+    elif ! ("${FAULT_KIND}_round" "$@"); then
         FAULT_FAILED+=("$2 ($3, level $1)")
-        lab_virsh "domjobabort $LAB_NAME" >/dev/null 2>&1
-        rm -rf "$FAULT_SET" /var/tmp/nbdpull-*
-        np 0 checkpoints -c "$LAB_URI" -d "$LAB_NAME" --remove
-        np_backup "$LAB_NAME" -l full -o "$FAULT_SET"
-        fault_truth last
+        "${FAULT_KIND}_reset"
     fi
+}
+
+fault_backup_reset()
+{
+    lab_virsh "domjobabort $LAB_NAME" >/dev/null 2>&1
+    lab_virsh "start $LAB_NAME --paused" >/dev/null 2>&1
+    rm -rf "$FAULT_SET" /var/tmp/nbdpull-*
+    np 0 checkpoints -c "$LAB_URI" -d "$LAB_NAME" --remove
+    np_backup "$LAB_NAME" -l full -o "$FAULT_SET"
+    fault_truth last
 }
 
 fault_end()
@@ -287,8 +384,7 @@ fault_end()
     [ ${#FAULT_FAILED[@]} -eq 0 ] || lab_fail "at these steps:$(printf '\n  %s' "${FAULT_FAILED[@]}")"
 }
 
-# fault_round LEVEL STEP HOW
-fault_round()
+fault_backup_round()
 {
     local points now committed=no
     FAULT_STEP=$2 FAULT_HOW=$3 FAULT_WHAT="level $1, $2, $3" FAULT_STATUS=
@@ -296,6 +392,7 @@ fault_round()
     fault_guest_writes
     fault_truth before
     points=$(fault_points) || exit 1
+    fault_prepare "$1"
     fault_ended "$1"
     now=$(fault_points) || exit 1
     if [ "$now" != "$points" ]; then
@@ -311,5 +408,6 @@ fault_round()
     fi
     fault_check_status $committed
     fault_check_at_once
+    fault_revive
     fault_next "$1"
 }

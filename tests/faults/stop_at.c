@@ -9,12 +9,13 @@
  *   STOP_HOW=...     kill        the process is killed
  *                    killall     its children are killed, then the process itself
  *                    term int hup
+ *                    none        nothing but what STOP_RUN does
  *                    fail        the call is not made, and says that it failed
  *                    lost        the call is made, and says that it failed: an answer that did not arrive
  *                    gone        this call fails, and from here on all of its group
  *   STOP_WHEN=after  the signal comes after the call, not before
  *   STOP_ERRNO=N     for files; EIO if not given
- *   STOP_RUN=CMD     a shell command to run first: what the guest writes at this moment
+ *   STOP_RUN=CMD     a shell command to run first: what happens at this moment; STOP_PID is we
  *   STOP_BEGUN=FILE  is made when the job has begun before that
  */
 #undef _FORTIFY_SOURCE
@@ -155,7 +156,9 @@ static void before_it(void)
 {
     if (begun_file != NULL && begun)
         close(open(begun_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-    if (run != NULL && system(run) != 0)
+    char command[4096];
+    snprintf(command, sizeof(command), "STOP_PID=%d %s", (int)self, run == NULL ? "true" : run);
+    if (run != NULL && system(command) != 0)
         fprintf(stderr, "stop_at: %s failed\n", run);
 }
 

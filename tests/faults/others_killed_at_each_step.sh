@@ -1,0 +1,11 @@
+#!/bin/bash
+# At each step of a run somebody else is killed: its guardian, the domain's QEMU, or libvirtd, and another one is started.
+# labs: system
+. "$(dirname "$0")/faults.sh"
+fault_start
+[ "$LAB_ISOLATED" = yes ] || lab_skip "the machine's own libvirtd must not be killed"
+fault_each inc "files virt nbd reads" "guardian" 2
+fault_each inc "files virt nbd" "qemu" 2
+fault_each inc "virt nbd files" "libvirtd" 1
+fault_each full "files virt nbd" "qemu" 1
+fault_end
