@@ -56,8 +56,8 @@ int np_file_create_whole(int dir, const char *path, const char *name, const void
 
 /**
  * Give the durable file dir/temporary its final name, never over an existing one, and make that durable.
- * On failure the temporary one is still there, or, if only the directory could not be made durable, the new
- * one.
+ * On failure the temporary one is still there, or, if only the directory could not be made durable, neither
+ * is; after a power cut the new one may be.
  */
 int np_file_place(int dir, const char *path, const char *temporary, const char *name, struct np_error *err);
 
@@ -85,6 +85,12 @@ int np_dir_make(int dir, const char *path, const char *name, struct np_error *er
 
 /** Open a directory without following a link in its last part. @return descriptor, or -1 */
 int np_dir_open(int dir, const char *path, const char *name, struct np_error *err);
+
+/**
+ * Make the name of an open directory durable, in the directory that holds it, whoever made it.
+ * @param path of it, for messages
+ */
+int np_dir_sync_name(int dir, const char *path, struct np_error *err);
 
 /** Remove what is below dir/name and itself; what is not there is fine. Never follows links. */
 int np_dir_remove(int dir, const char *path, const char *name, struct np_error *err);

@@ -9,6 +9,7 @@
 #include "targets.h"
 
 #include "nbdpull/cleanup.h"
+#include "nbdpull/file.h"
 #include "nbdpull/log.h"
 
 #include <errno.h>
@@ -176,6 +177,9 @@ static void take_back(struct np_restore *restore)
     for (size_t i = 0; i < restore->result->file_count; i++)
         unlinkat(restore->dir.fd, strrchr(restore->result->files[i], '/') + 1, 0);
     restore->committed = 0;
+    struct np_error err = NP_ERROR_INIT;
+    if (np_file_sync(restore->dir.fd, restore->dir.path, &err) < 0)
+        np_log_warning("images of a restore that failed may be back after a power cut: %s", err.message);
 }
 
 /* All disks are written and checked: put them into place, or none. */

@@ -65,7 +65,7 @@ int np_restore_dir_open(const char *path, const char *domain, struct np_restore_
     dir->path = realpath(path, NULL);
     if (dir->path == NULL)
         return np_fail_errno(err, NP_FAILED, errno, "%s", path);
-    return 0;
+    return np_dir_sync_name(dir->fd, path, err);
 }
 
 void np_restore_dir_close(struct np_restore_dir *dir, bool keep)
@@ -115,11 +115,10 @@ static int put(const struct np_restore_dir *dir, const char *ending, const char 
     return 0;
 }
 
-static int put_relocated(const struct np_restore_dir *dir, const char *xml, bool nvram, const char *format,
-                         struct np_restore_result *result, struct np_error *err)
+static int relocate(const struct np_restore_dir *dir, const char *xml, bool nvram, const char *format,
+                    const struct np_restore_result *result, char **relocated, struct np_error *err)
 {
     char name[300], nvram_path[PATH_MAX + 300];
-    NP_AUTO_FREE char *relocated = NULL;
     NP_AUTO_FREE struct np_xml_disk *disks = calloc(result->disk_count + 1, sizeof(*disks));
     if (disks == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", dir->name);
@@ -127,9 +126,7 @@ static int put_relocated(const struct np_restore_dir *dir, const char *xml, bool
         disks[i] = (struct np_xml_disk){result->disks[i].target, result->disks[i].path, format};
     snprintf(name, sizeof(name), "%s-restored", dir->name);
     snprintf(nvram_path, sizeof(nvram_path), "%s/%s.nvram", dir->path, dir->name);
-    if (np_xml_relocate(xml, name, disks, result->disk_count, nvram ? nvram_path : NULL, &relocated, err) < 0)
-        return -1;
-    return put(dir, ".xml", relocated, strlen(relocated), result, err);
+    return np_xml_relocate(xml, name, disks, result->disk_count, nvram ? nvram_path : NULL, relocated, err);
 }
 
 int np_restore_companions(const struct np_restore_dir *dir, const struct np_companions *companions,
@@ -147,8 +144,10 @@ int np_restore_companions(const struct np_restore_dir *dir, const struct np_comp
         return -1;
 
     /* The disks are right whatever the XML says: one that cannot be rewritten is a warning. */
+    NP_AUTO_FREE char *relocated = NULL;
     struct np_error why = NP_ERROR_INIT;
-    if (put_relocated(dir, xml, companions->nvram != NULL, format, result, &why) < 0)
-        np_log_warning("no XML to define the restored guest with: %s", why.message);
+    if (relocate(dir, xml, companions->nvram != NULL, format, result, &relocated, &why) == 0)
+        return put(dir, ".xml", relocated, strlen(relocated), result, err);
+    np_log_warning("no XML to define the restored guest with: %s", why.message);
     return 0;
 }

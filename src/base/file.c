@@ -141,7 +141,10 @@ int np_file_place(int dir, const char *path, const char *temporary, const char *
     }
     if (moved < 0)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot put into place", path);
-    return np_file_sync(dir, path, err);
+    if (np_file_sync(dir, path, err) == 0)
+        return 0;
+    unlinkat(dir, name, 0); /* who is told that it failed must not find it */
+    return -1;
 }
 
 int np_file_create_whole(int dir, const char *path, const char *name, const void *bytes, size_t size,
@@ -214,6 +217,17 @@ int np_dir_open(int dir, const char *path, const char *name, struct np_error *er
     if (fd < 0)
         np_fail_errno(err, NP_FAILED, errno, "%s: cannot open the directory", path);
     return fd;
+}
+
+int np_dir_sync_name(int dir, const char *path, struct np_error *err)
+{
+    NP_AUTO_FD int parent = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (parent >= 0)
+        return np_file_sync(parent, path, err);
+    /* Whoever may pass through a directory may not always read it. */
+    if (errno == EACCES && syncfs(dir) == 0)
+        return 0;
+    return np_fail_errno(err, NP_FAILED, errno, "%s: cannot make its name durable", path);
 }
 
 static void close_dir(DIR **dir)

@@ -44,7 +44,7 @@ int np_create_directory(const char *path, bool *made, struct np_error *err)
     if (np_dir_make(dir, path, name, err) < 0)
         return -1;
     *made = true;
-    return np_file_sync(dir, parent, err);
+    return 0;
 }
 
 static bool is_area(const char *name)

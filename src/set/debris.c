@@ -77,6 +77,14 @@ int np_set_has_point_files(struct np_set *set, const char *point_id, bool *has, 
     return 0;
 }
 
+/* A record that was taken back, and came again after a power cut, would be a point without its streams. */
+static int forget_record(struct np_set *set, const char *point_id, struct np_error *err)
+{
+    char key[NP_SET_KEY_MAX];
+    np_point_key(point_id, key);
+    return set->store->ops->remove(set->store, key, err);
+}
+
 /* The highest id that has a record, or ever had one. A damaged record counts: so it is not read. */
 static int newest_committed(struct np_set *set, uint64_t *newest, struct np_error *err)
 {
@@ -108,6 +116,8 @@ int np_set_remove_point_files(struct np_set *set, const char *point_id, struct n
         return -1;
     if (number <= newest) /* its record was lost */
         return 0;
+    if (forget_record(set, point_id, err) < 0)
+        return -1;
     for (size_t i = 0; i < NP_ARRAY_SIZE(areas); i++) {
         if (remove_of_point(set, areas[i], point_id, err) < 0)
             return -1;
@@ -128,7 +138,7 @@ static int remove_from_area(struct np_set *set, const char *area, uint64_t newes
         if (!np_point_is_file(area, name, id, &number))
             continue;
         if (number > newest) {
-            if (remove_one(set, area, name, err) < 0)
+            if (forget_record(set, id, err) < 0 || remove_one(set, area, name, err) < 0)
                 return -1;
             np_log_info("removed %s/%s/%s, which belongs to no restore point", set->path, area, name);
             continue;

@@ -46,7 +46,9 @@ static int open_directory(struct np_set *set, enum np_set_mode mode, struct np_e
         return 0;
     if (mode != NP_SET_CREATE)
         return np_fail(err, NP_FAILED, "%s: not a backup set: it has no set.json", set->path);
-    return np_create_check_empty(set->dir, set->path, err);
+    if (np_create_check_empty(set->dir, set->path, err) < 0)
+        return -1;
+    return np_dir_sync_name(set->dir, set->path, err); /* a run that made it may have been killed */
 }
 
 static int load(struct np_set *set, enum np_set_mode mode, struct np_error *err)

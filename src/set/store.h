@@ -65,7 +65,10 @@ struct np_store_ops {
     /** The names directly below a prefix, sorted; none when the prefix is unknown. @param names zeroed */
     int (*list)(struct np_store *store, const char *prefix, struct np_names *names, struct np_error *err);
 
-    /** Remove an object, or a prefix with all below it, durably. What is not there is fine. */
+    /**
+     * Remove an object, or a prefix with all below it, durably. What is not there is fine, and its absence is
+     * made durable: who removed it may have been killed before.
+     */
     int (*remove)(struct np_store *store, const char *key, struct np_error *err);
 
     /**

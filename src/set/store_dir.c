@@ -308,9 +308,7 @@ static int remove_key(struct np_store *store, const char *key, struct np_error *
     int found = locate(self_of(store), key, false, &place, err);
     if (found <= 0)
         return found;
-    if (unlinkat(place.dir, place.name, 0) < 0) {
-        if (errno == ENOENT)
-            return 0;
+    if (unlinkat(place.dir, place.name, 0) < 0 && errno != ENOENT) {
         if (errno != EISDIR && errno != EPERM)
             return np_fail_errno(err, NP_FAILED, errno, "%s: cannot remove", place.path);
         if (np_dir_remove(place.dir, place.path, place.name, err) < 0)
@@ -371,6 +369,7 @@ static int set_aside(struct np_store *store, const char *key, char to[NP_STORE_A
     if (found == 0)
         return np_fail(err, NP_FAILED, "%s/%s: it is gone", self->path, key);
     if (found < 0 || open_part(self->top, path, "aside", true, &aside, err) < 0 ||
+        np_file_sync(self->top, self->path, err) < 0 || /* a repair that made it may have been killed */
         move_to_free_name(&place, aside, name, sizeof(name), err) < 0 || np_file_sync(aside, path, err) < 0)
         return -1;
     snprintf(to, NP_STORE_ASIDE_MAX, "aside/%s", name);

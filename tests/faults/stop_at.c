@@ -11,17 +11,24 @@
  *                    term int hup
  *                    none        nothing but what STOP_RUN does
  *                    fail        the call is not made, and says that it failed
+ *                    short       the call reads or writes half of what it was asked to
  *                    lost        the call is made, and says that it failed: an answer that did not arrive
+ *                    lies        the call, one that changes files, is not made, and says that it was
+ *                    stuck       this call fails, and from here on all calls of this function
  *                    gone        this call fails, and from here on all of its group
  *   STOP_WHEN=after  the signal comes after the call, not before
  *   STOP_ERRNO=N     for files; EIO if not given
  *   STOP_RUN=CMD     a shell command to run first: what happens at this moment; STOP_PID is we
  *   STOP_BEGUN=FILE  is made when the job has begun before that
+ *   STOP_BAD=PATH:POS  no read at all of these 512 bytes works, whatever STOP_AT says; the path as the kernel
+ * has it STOP_RECORD=FILE log what the program, and its guardian, do to files: record.h
  */
 #undef _FORTIFY_SOURCE
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+
+#include "record.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -45,12 +52,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum group { FILES, READS, VIRT, NBD };
-enum verdict { PASS, FAIL, LOST, SIGNAL_AFTER };
+enum group { FILES, READS, CLOSES, VIRT, NBD, GROUPS };
+enum verdict { PASS, FAIL, LIES, SHORT, LOST, SIGNAL_AFTER };
 
 #define FUNCTIONS_MAX 64
 
-static const char *const group_names[] = {"files", "reads", "virt", "nbd"};
+static const char *const group_names[] = {"files", "reads", "closes", "virt", "nbd"};
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards counts */
 static struct {
@@ -62,7 +69,8 @@ static int log_fd = -1;
 static const char *at, *how, *when, *run, *begun_file;
 static int fault_errno = EIO;
 static uintptr_t program_begin, program_end;
-static atomic_bool begun, gone[4];
+static atomic_bool begun, gone[GROUPS];
+static _Atomic(const char *) stuck; /* the function that fails from now on */
 static _Thread_local bool pretends; /* the last call of a library in this thread was made to fail */
 
 static int note_program(struct dl_phdr_info *info, size_t size, void *ctx)
@@ -95,7 +103,14 @@ __attribute__((constructor)) static void start(void)
         log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     self = getpid();
     dl_iterate_phdr(note_program, NULL);
-    unsetenv("LD_PRELOAD"); /* not for children */
+    const char *record = getenv("STOP_RECORD");
+    bool guardian_too = record != NULL && strncmp(program_invocation_short_name, "nbdpull", 7) == 0;
+    if (guardian_too)
+        record_start(record);
+    else
+        unsetenv("LD_PRELOAD"); /* not for children */
+    unsetenv("STOP_AT");
+    unsetenv("STOP_LOG");
 }
 
 static unsigned count(const char *name)
@@ -164,8 +179,12 @@ static void before_it(void)
 
 static enum verdict act(void)
 {
-    if (strcmp(how, "fail") == 0 || strcmp(how, "gone") == 0)
+    if (strcmp(how, "fail") == 0 || strcmp(how, "stuck") == 0 || strcmp(how, "gone") == 0)
         return FAIL;
+    if (strcmp(how, "lies") == 0)
+        return LIES;
+    if (strcmp(how, "short") == 0)
+        return SHORT;
     if (strcmp(how, "lost") == 0)
         return LOST;
     if (when != NULL && strcmp(when, "after") == 0)
@@ -181,12 +200,17 @@ static bool is_gone(const char *name, enum group group)
     return gone[group] && !(removes && fault_errno == ENOSPC);
 }
 
+static bool is_program(const void *caller)
+{
+    uintptr_t from = (uintptr_t)caller;
+    return from >= program_begin && from < program_end && getpid() == self;
+}
+
 /* @param caller the address behind the call */
 static enum verdict enter(const char *name, enum group group, const void *caller)
 {
     pretends = false;
-    uintptr_t from = (uintptr_t)caller;
-    if (from < program_begin || from >= program_end || getpid() != self)
+    if (!is_program(caller))
         return PASS;
     char step[80];
     int was = errno;
@@ -194,10 +218,13 @@ static enum verdict enter(const char *name, enum group group, const void *caller
     if (log_fd >= 0) {
         dprintf(log_fd, "%s %s\n", group_names[group], step);
     }
-    enum verdict verdict = is_gone(name, group) ? FAIL : PASS;
+    const char *fails = stuck;
+    bool is_stuck = fails != NULL && strcmp(fails, name) == 0;
+    enum verdict verdict = is_stuck || is_gone(name, group) ? FAIL : PASS;
     if (at != NULL && how != NULL && length > 0 && strcmp(step, at) == 0) {
         before_it();
         gone[group] = strcmp(how, "gone") == 0;
+        stuck = strcmp(how, "stuck") == 0 ? name : NULL;
         verdict = act();
     }
     errno = was;
@@ -248,6 +275,44 @@ static void *next(const char *name)
         return result;                                                                                       \
     }
 
+/*
+ * One that changes files: what it did goes into the write log, while no other thread does anything. Once it
+ * may do only half of it.
+ */
+#define FILE_STEP(type, name, parameters, arguments, half, noted)                                            \
+    type name parameters                                                                                     \
+    {                                                                                                        \
+        __typeof__(&name) real = (__typeof__(&name))next(#name);                                             \
+        enum verdict verdict = enter(#name, FILES, __builtin_return_address(0));                             \
+        bool made = verdict != FAIL && verdict != LIES;                                                      \
+        bool recorded = made && record_enter(__builtin_return_address(0));                                   \
+        type result = verdict == LIES ? 0 : !made ? -1 : verdict == SHORT ? real half : real arguments;      \
+        if (recorded && result >= 0)                                                                         \
+            noted;                                                                                           \
+        record_leave(recorded);                                                                              \
+        if (leave(verdict) || verdict == FAIL) {                                                             \
+            pretend(FILES);                                                                                  \
+            return -1;                                                                                       \
+        }                                                                                                    \
+        return result;                                                                                       \
+    }
+
+static bool record_enter(const void *caller)
+{
+    bool recorded = record_is_on() && is_program(caller);
+    if (recorded)
+        record_lock();
+    return recorded;
+}
+
+static void record_leave(bool recorded)
+{
+    int was = errno;
+    if (recorded)
+        record_unlock();
+    errno = was;
+}
+
 static void note_begun(const char *name)
 {
     if (strcmp(name, "virDomainBackupBegin") == 0)
@@ -256,26 +321,72 @@ static void note_begun(const char *name)
 
 /* ---- files ---- */
 
-STEP(FILES, int, -1, mkdir, (const char *path, mode_t mode), (path, mode))
-STEP(FILES, int, -1, mkdirat, (int dir, const char *path, mode_t mode), (dir, path, mode))
+#define FILE_CALL(name, parameters, arguments, noted)                                                        \
+    FILE_STEP(int, name, parameters, arguments, arguments, noted)
+
 STEP(FILES, int, -1, chmod, (const char *path, mode_t mode), (path, mode))
 STEP(FILES, int, -1, fchmod, (int fd, mode_t mode), (fd, mode))
 STEP(FILES, int, -1, fchmodat, (int dir, const char *path, mode_t mode, int flags), (dir, path, mode, flags))
 STEP(FILES, int, -1, chown, (const char *path, uid_t user, gid_t owners), (path, user, owners))
-STEP(FILES, int, -1, fsync, (int fd), (fd))
-STEP(FILES, int, -1, fdatasync, (int fd), (fd))
-STEP(FILES, int, -1, ftruncate64, (int fd, off64_t size), (fd, size))
-STEP(FILES, int, -1, renameat, (int from, const char *old, int to, const char *new), (from, old, to, new))
-STEP(FILES, int, -1, renameat2, (int from, const char *old, int to, const char *new, unsigned flags),
-     (from, old, to, new, flags))
-STEP(FILES, int, -1, linkat, (int from, const char *old, int to, const char *new, int flags),
-     (from, old, to, new, flags))
-STEP(FILES, int, -1, unlinkat, (int dir, const char *path, int flags), (dir, path, flags))
-STEP(FILES, int, -1, rmdir, (const char *path), (path))
-STEP(FILES, ssize_t, -1, pwrite64, (int fd, const void *bytes, size_t size, off64_t pos),
-     (fd, bytes, size, pos))
-STEP(FILES, ssize_t, -1, writev, (int fd, const struct iovec *pieces, int count), (fd, pieces, count))
-STEP(READS, ssize_t, -1, pread64, (int fd, void *bytes, size_t size, off64_t pos), (fd, bytes, size, pos))
+FILE_CALL(mkdir, (const char *path, mode_t mode), (path, mode), record_name("dir", AT_FDCWD, path))
+FILE_CALL(mkdirat, (int dir, const char *path, mode_t mode), (dir, path, mode), record_name("dir", dir, path))
+FILE_CALL(fsync, (int fd), (fd), record_sync(fd))
+FILE_CALL(fdatasync, (int fd), (fd), record_sync(fd))
+FILE_CALL(ftruncate64, (int fd, off64_t size), (fd, size), record_size(fd))
+FILE_CALL(fallocate64, (int fd, int mode, off64_t pos, off64_t size), (fd, mode, pos, size), record_size(fd))
+FILE_CALL(renameat, (int from, const char *old, int to, const char *new), (from, old, to, new),
+          record_move(from, old, to, new))
+FILE_CALL(renameat2, (int from, const char *old, int to, const char *new, unsigned flags),
+          (from, old, to, new, flags), record_move(from, old, to, new))
+FILE_CALL(linkat, (int from, const char *old, int to, const char *new, int flags),
+          (from, old, to, new, flags), record_name("link", to, new))
+FILE_CALL(unlinkat, (int dir, const char *path, int flags), (dir, path, flags), record_gone(dir, path))
+FILE_CALL(unlink, (const char *path), (path), record_gone(AT_FDCWD, path))
+FILE_CALL(rmdir, (const char *path), (path), record_gone(AT_FDCWD, path))
+FILE_STEP(ssize_t, pwrite64, (int fd, const void *bytes, size_t size, off64_t pos), (fd, bytes, size, pos),
+          (fd, bytes, (size + 1) / 2, pos), record_write(fd, bytes, (size_t)result, (uint64_t)pos))
+FILE_STEP(ssize_t, writev, (int fd, const struct iovec *pieces, int count), (fd, pieces, count),
+          (fd, &(struct iovec){pieces->iov_base, (pieces->iov_len + 1) / 2}, 1),
+          record_writev(fd, pieces, (size_t)result))
+
+static bool is_bad(int fd, size_t size, off64_t pos)
+{
+    char link[64], path[4096];
+    const char *bad = getenv("STOP_BAD"), *colon = bad == NULL ? NULL : strrchr(bad, ':');
+    if (colon == NULL)
+        return false;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof(path));
+    off64_t at = atoll(colon + 1);
+    return length == colon - bad && memcmp(path, bad, (size_t)length) == 0 && pos < at + 512 &&
+           pos + (off64_t)size > at;
+}
+
+ssize_t pread64(int fd, void *bytes, size_t size, off64_t pos)
+{
+    __typeof__(&pread64) real = (__typeof__(&pread64))next("pread64");
+    enum verdict verdict = enter("pread64", READS, __builtin_return_address(0));
+    if (is_bad(fd, size, pos) && is_program(__builtin_return_address(0)))
+        verdict = FAIL;
+    ssize_t result = verdict == FAIL ? -1 : real(fd, bytes, verdict == SHORT ? (size + 1) / 2 : size, pos);
+    if (leave(verdict) || verdict == FAIL) {
+        errno = fault_errno;
+        return -1;
+    }
+    return result;
+}
+
+/* Whatever close says, the descriptor is gone. */
+int close(int fd)
+{
+    enum verdict verdict = enter("close", CLOSES, __builtin_return_address(0));
+    int result = (int)syscall(SYS_close, fd);
+    if (leave(verdict) || verdict == FAIL) {
+        errno = fault_errno;
+        return -1;
+    }
+    return result;
+}
 
 /* Opening to create is a step of its own name; else it is reading. */
 int openat64(int dir, const char *path, int flags, ...)
@@ -290,7 +401,12 @@ int openat64(int dir, const char *path, int flags, ...)
     }
     enum verdict verdict =
         enter(creates ? "create" : "openat", creates ? FILES : READS, __builtin_return_address(0));
+    bool recorded = creates && verdict != FAIL && record_enter(__builtin_return_address(0));
+    bool made = recorded && !record_is_there(dir, path);
     int fd = verdict == FAIL ? -1 : (int)syscall(SYS_openat, dir, path, flags, mode);
+    if (made && fd >= 0)
+        record_name("file", dir, path);
+    record_leave(recorded);
     if (leave(verdict) && fd >= 0) {
         close(fd);
         fd = -1;

@@ -1,0 +1,215 @@
+#!/bin/bash
+# The power is cut, at every place between two changes of a file: whatever part of what was not synced is there (powercut.py
+# says how), the set is valid, a point that was reported is there and exact, one that was not is exact or absent, and the
+# next backup puts right what the cut left, with a guest that went on and one that went down.
+# labs: system
+. "$(dirname "$0")/faults.sh"
+fault_start
+cut=$(dirname "$0")/powercut.py place=$LAB_DIR/place truths=$LAB_DIR/truths log=$LAB_DIR/tmp/log
+rm -rf "$FAULT_SET"
+mkdir "$place" "$truths"
+FAULT_SET=$place/set
+
+# pick SOME: of the lines of standard input that many, or all in the long run.
+pick()
+{
+    if [ "$NBDPULL_FAULTS" = all ]; then
+        cat
+    else
+        awk -v some="$1" -v seed="$RANDOM" 'BEGIN { srand(seed) } { line[NR] = $0 } END {
+            for (i = 1; i <= NR; i++)
+                if (int(rand() * (NR - i + 1)) < some) { print line[i]; some-- } }'
+    fi
+}
+
+# ---- what every cut leaves ----
+
+story_begin()
+{
+    rm -rf "$place" "$truths"
+    mkdir "$place" "$truths"
+    np 0 checkpoints -c "$LAB_URI" -d "$LAB_NAME" --remove
+    "$cut" base "$log" "$place"
+}
+
+# story_run LEVEL [VARIABLE=VALUE]...: a run whose changes go into the log, and what it promises.
+story_run()
+{
+    local id target
+    id=$(jq .next "$FAULT_SET/set.json" 2>/dev/null || echo 1)
+    id=$(printf '%04d' "$id")
+    fault_guest_writes
+    for target in "${FAULT_TARGETS[@]}"; do
+        lab_truth "$LAB_NAME" "$target" "$truths/$id.$target"
+    done
+    fault_run "$@" STOP_RECORD="$log"
+    [ ! -e "$FAULT_SET/lock" ] || flock "$FAULT_SET/lock" true
+    if [ $FAULT_STATUS -eq 0 ]; then
+        "$cut" mark "$log" "point $id"
+    elif [ ! -e "$FAULT_SET/points/$id.json" ] && [ "$(jq .next "$FAULT_SET/set.json")" -gt "$((10#$id))" ]; then
+        "$cut" mark "$log" "no $id" # not an id that is still to be used
+    fi
+}
+
+# story_command ARGUMENT...
+story_command()
+{
+    LD_PRELOAD=$NBDPULL_STOP_AT STOP_RECORD=$log "$NBDPULL" "$@" >"$LAB_DIR/tmp/said" 2>&1 </dev/null ||
+        lab_fail "nbdpull $*: $(cat "$LAB_DIR/tmp/said")"
+}
+
+# story_end NAME SAMPLE CHECK [ARGUMENT]...
+story_end()
+{
+    local name=$1 sample=$2
+    shift 2
+    [ "$NBDPULL_FAULTS" != all ] || sample=0
+    mv "$log" "$LAB_DIR/tmp/$name"
+    "$cut" whole "$LAB_DIR/tmp/$name" "$place" || lab_fail "$name: what the program does to files is not all recorded"
+    "$cut" check "$LAB_DIR/tmp/$name" "$truths" "$NBDPULL_FAULTS_SEED" "$sample" "$@" >&2 ||
+        FAULT_FAILED+=("$name")
+    rm "$LAB_DIR/tmp/$name"
+}
+
+steps()
+{
+    fault_count "$1"
+    sed -n 's/^files //p' <<<"${FAULT_STEPS[$1]}"
+}
+steps_new=$(steps new) steps_inc=$(steps inc)
+
+# That the test sees it: the name of the set that is not synced, or that of the point's record, and says that it is.
+for lie in fsync:1 "$(awk -F: 'commits { print "fsync:" $2; exit } /^renameat2:/ { commits = 1 }' <<<"$steps_new")"; do
+    story_begin
+    story_run new STOP_AT="$lie" STOP_HOW=lies
+    if "$cut" check "$log" "$truths" 1 20 set set >"$LAB_DIR/tmp/said"; then
+        lab_fail "$lie is not made, and nobody sees it"
+    fi
+done
+
+story_begin
+for level in full inc diff inc; do
+    story_run $level
+    [ $FAULT_STATUS -eq 0 ] || lab_fail "$level: $(cat "$NP_ERR")"
+done
+story_end "four runs" 60 set set
+cp -a "$truths" "$LAB_DIR/tmp/truths"
+cp -a "$FAULT_SET" "$LAB_DIR/tmp/good"
+
+# ---- repair ----
+# damaged HOW: the good set with a record lost, a damaged one, a wrong one, a foreign stream and set.json lost or damaged.
+damaged()
+{
+    story_begin
+    cp -a "$LAB_DIR/tmp/truths/." "$truths"
+    cp -a "$LAB_DIR/tmp/good" "$FAULT_SET"
+    rm "$FAULT_SET/points/0002.json"
+    echo "{" >"$FAULT_SET/points/0003.json"
+    sed -i 's/"full"/"copy"/' "$FAULT_SET/points/0001.json"
+    cp "$FAULT_SET/streams/0001.vda.nbp" "$FAULT_SET/streams/0002.vdc.nbp"
+    if [ "$1" = lost ]; then
+        rm "$FAULT_SET/set.json"
+    else
+        echo "[" >"$FAULT_SET/set.json"
+    fi
+    "$cut" base "$log" "$place"
+}
+for how in lost damaged; do
+    damaged $how
+    story_command repair -i "$FAULT_SET"
+    for id in 1 2 3 4; do
+        "$cut" mark "$log" "point 000$id"
+    done
+    story_end "repair where set.json is $how" 15 set set repaired
+done
+
+# ---- restore ----
+for options in "qcow2" "raw --preallocation falloc" "qcow2 --verify"; do
+    story_begin
+    cp -a "$LAB_DIR/tmp/truths/." "$truths"
+    # shellcheck disable=SC2086
+    story_command restore -i "$LAB_DIR/tmp/good" -o "$place/out" --until 4 --format $options
+    "$cut" mark "$log" restored
+    story_end "restore as $options" 30 images out 0004
+done
+
+# Killed while it makes the set, and again; then the run that goes on with what there is.
+while read -r step again; do
+    story_begin
+    story_run new STOP_AT="$step" STOP_HOW=kill
+    story_run new STOP_AT="$again" STOP_HOW=kill-after
+    story_run new
+    story_end "a new set killed at $step and $again" 20 set set
+done < <(paste -d ' ' <(echo "$steps_new") <(shuf --random-source=<(yes "$NBDPULL_FAULTS_SEED") <<<"$steps_new") | pick 1)
+
+# Runs that fail and take back what they did, also where no sync works any more, and runs that are killed, whose guardian
+# does it.
+story_begin
+story_run full
+while read -r step how; do
+    story_run inc STOP_AT="$step" STOP_HOW="$how"
+done < <({
+    awk '{ print $1, "fail"; print $1, "kill" }' <<<"$steps_inc" | pick 3
+    awk '/fsync/ { print $1, "stuck" }' <<<"$steps_inc" | pick 2
+} | shuf --random-source=<(yes "$NBDPULL_FAULTS_SEED"))
+story_run inc
+story_end "runs that fail" 40 set set
+
+# ---- the run after the cut ----
+
+# guest_goes_down: with the power, without having written its bitmaps.
+guest_goes_down()
+{
+    FAULT_BITMAPS_LOST=yes
+    kill -9 "$(cat "/run/libvirt/qemu/$LAB_NAME.pid")"
+    lab_eventually "the guest is off" domain_is "shut off"
+    lab_virsh "start --paused $LAB_NAME" >/dev/null || fault_fail "the guest does not start"
+}
+
+domain_is() { [ "$(lab_virsh domstate "$LAB_NAME")" = "$1" ]; }
+
+# cut_round LEVEL STEP HOW-LEFT GUEST
+cut_round()
+{
+    local points now
+    FAULT_STEP=$2 FAULT_HOW="cut, $3 left, the guest $4" FAULT_WHAT="level $1, $2, $3, the guest $4"
+    rm -f "$log"
+    fault_fresh "$1"
+    points=$(fault_points) || exit 1
+    "$cut" base "$log" "$place"
+    fault_guest_writes
+    fault_truth after
+    fault_run "$1" STOP_AT="$2" STOP_HOW=killall STOP_RECORD="$log"
+    [ $FAULT_STATUS -eq 137 ] || [ $FAULT_STATUS -eq 0 ] || fault_fail "it was not killed"
+    [ ! -e "$FAULT_SET/lock" ] || flock "$FAULT_SET/lock" true
+    "$cut" build "$log" "$place" "$3" "$RANDOM" || fault_fail "no state to build"
+    FAULT_BITMAPS_LOST=
+    [ "$4" = stays ] || guest_goes_down
+    now=$(fault_points) || exit 1
+    [[ $now == "$points"* ]] && [ "$(wc -w <<<"$now")" -le $(($(wc -w <<<"$points") + 1)) ] ||
+        fault_fail "points were $points, are $now"
+    [ "$now" = "$points" ] || fault_restores after
+    fault_next "$1"
+}
+RANDOM=$NBDPULL_FAULTS_SEED
+rm -rf "$place"
+mkdir "$place"
+FAULT_ROUNDS=0
+for level in new inc; do
+    steps=steps_$level
+    while read -r step; do
+        hows=(min max random)
+        guests=(stays "goes down")
+        FAULT_ROUNDS=$((FAULT_ROUNDS + 1))
+        how=${hows[RANDOM % 3]} guest=${guests[RANDOM % 2]}
+        if [ "$NBDPULL_FAULTS" != all ]; then
+            cut_round $level "$step" "$how" "$guest"
+        elif ! (cut_round $level "$step" "$how" "$guest"); then
+            FAULT_FAILED+=("$level $step, $how left, the guest $guest")
+            lab_virsh "domjobabort $LAB_NAME" >/dev/null 2>&1
+            rm -rf "$FAULT_SET" /var/tmp/nbdpull-*
+            np 0 checkpoints -c "$LAB_URI" -d "$LAB_NAME" --remove
+        fi
+    done < <(pick 2 <<<"${!steps}")
+done
+fault_end
