@@ -38,4 +38,8 @@ int np_pipe_read(struct np_pipe *pipe, void *buffer, size_t size, size_t *got, s
 /** All pieces. @param pieces changed */
 int np_pipe_writev(struct np_pipe *pipe, struct iovec *pieces, int count, struct np_error *err);
 
+/** After the last byte: what was written to a file or a block device is durable. Of a pipe nobody can know.
+ */
+int np_pipe_sync(struct np_pipe *pipe, struct np_error *err);
+
 #endif

@@ -126,6 +126,7 @@ struct np_point {
 struct np_points {
     struct np_point *list; /**< owned, by rising id */
     size_t count;
+    struct np_names unread; /**< ids of records that could not be read, and may be good */
 };
 
 /** All committed points. A point record that is damaged is an error that names it. @param points out, owned

@@ -196,7 +196,7 @@ static int pull_to_pipe(struct np_run *run, uint64_t total, struct np_error *err
     if (write_blobs(run, writer, err) < 0 || np_writer_finish(writer, err) < 0)
         return -1;
     run->result->stream_bytes = np_writer_size(writer);
-    return 0;
+    return np_pipe_sync(&pipe, err); /* a full disk behind a network may say so only now */
 }
 
 int np_run_pull(struct np_run *run, struct np_error *err)

@@ -1,5 +1,7 @@
 #include "nbdpull/pipe.h"
 
+#include "nbdpull/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -132,4 +134,14 @@ int np_pipe_writev(struct np_pipe *pipe, struct iovec *pieces, int count, struct
         }
     }
     return 0;
+}
+
+int np_pipe_sync(struct np_pipe *pipe, struct np_error *err)
+{
+    struct stat st;
+    if (fstat(pipe->fd, &st) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s", pipe->name);
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return 0;
+    return np_file_sync(pipe->fd, pipe->name, err);
 }

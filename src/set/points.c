@@ -124,6 +124,8 @@ static int read_all(struct np_set *set, const struct judge *judge, const struct 
             return -1;
         }
         judge->bad(judge->ctx, id, &mine);
+        if (mine.class != NP_DAMAGED && np_names_add(&all->unread, id, err) < 0)
+            return -1;
     }
     return 0;
 }
@@ -173,6 +175,7 @@ void np_points_clear(struct np_points *points)
     for (size_t i = 0; i < points->count; i++)
         np_point_clear(&points->list[i]);
     free(points->list);
+    np_names_clear(&points->unread);
     *points = (struct np_points){0};
 }
 
@@ -283,6 +286,15 @@ static const struct np_point *find_id(const struct np_points *points, const char
     return NULL;
 }
 
+/* A record that a failing disk keeps back is not one that is missing. */
+static bool is_unread(const struct np_points *points, const char *id)
+{
+    for (size_t i = 0; i < points->unread.count; i++)
+        if (strcmp(points->unread.list[i], id) == 0)
+            return true;
+    return false;
+}
+
 int np_points_path(const struct np_points *points, const struct np_point *point, const char *target,
                    const struct np_point_disk ***path, size_t *count, struct np_error *err)
 {
@@ -301,10 +313,12 @@ int np_points_path(const struct np_points *points, const struct np_point *point,
         const struct np_point *parent = find_id(points, disk->parent);
         const struct np_point_disk *next = parent == NULL ? NULL : np_point_disk_of(parent, target);
         if (next == NULL || !next->stored) {
+            bool unread = parent == NULL && is_unread(points, disk->parent);
             if (parent == NULL)
-                np_fail(err, NP_DAMAGED,
-                        "%s builds on point %s, which has no record that is good (points/%s.json)",
-                        disk->file, disk->parent, disk->parent);
+                np_fail(err, unread ? NP_FAILED : NP_DAMAGED, "%s builds on point %s, %s (points/%s.json)",
+                        disk->file, disk->parent,
+                        unread ? "whose record cannot be read" : "which has no record that is good",
+                        disk->parent);
             else
                 np_fail(err, NP_DAMAGED, "%s builds on point %s, which does not contain the disk", disk->file,
                         disk->parent);

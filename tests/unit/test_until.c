@@ -70,7 +70,7 @@ static void test_until__the_newest_point_not_after_it(void **state)
                               {.id = "0002", .time = "2026-11-19T03:00:00Z"},
                               {.id = "0003", .time = "2026-11-18T12:00:00Z"}, /* the clock went back */
                               {.id = "0004", .time = "2026-11-20T03:00:00Z"}};
-    const struct np_points points = {list, 4};
+    const struct np_points points = {.list = list, .count = 4};
     const struct np_point *point;
     ok(np_points_find(&points, "2026-11-20 03:00Z", &point, &err));
     assert_string_equal(point->id, "0004");
@@ -89,7 +89,7 @@ static void test_until__a_time_that_cannot_be_read_is_damage(void **state)
     (void)state;
     struct np_error err = NP_ERROR_INIT;
     struct np_point list[] = {{.id = "0001", .time = "2026-11-18T03:00:00Z"}, {.id = "0002", .time = "2O26"}};
-    const struct np_points points = {list, 2};
+    const struct np_points points = {.list = list, .count = 2};
     const struct np_point *point;
     fails(NP_DAMAGED, np_points_find(&points, "2026-11-18 11:00Z", &point, &err));
     assert_non_null(strstr(err.message, "0002"));
