@@ -43,6 +43,7 @@ static int adopt(struct np_child *child, struct np_error *err)
     int pidfd = open_pidfd(child->process.pid);
     if (pidfd < 0) {
         np_fail_errno(err, NP_FAILED, errno, "%s: cannot watch the process", child->process.name);
+        kill(child->process.pid, SIGKILL); /* a SIGTERM so early may be lost, see np_child_end */
         np_subprocess_stop(&child->process);
         return -1;
     }

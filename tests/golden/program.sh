@@ -6,7 +6,9 @@ cd "$(dirname "$0")" || exit 1
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 read -r -a launcher <<<"${NBDPULL_LAUNCHER:-}"
-runs=0
+runs=0 verify=(--verify)
+# Which watches its qemu-nbd by a system call that valgrind 3.19 does not know.
+[[ "${launcher[*]-}" != *valgrind* ]] || verify=()
 
 # does STATUS STREAM ARGUMENT...: the stream is also its standard input.
 does()
@@ -34,7 +36,7 @@ for stream in *.nbp; do
     does 0 "$stream" verify -q -i -
     for format in raw qcow2; do
         if [ -n "$restores" ]; then
-            does "$restores" "$stream" restore -q -i "$stream" -o "$work/out" --format $format --verify
+            does "$restores" "$stream" restore -q -i "$stream" -o "$work/out" --format $format ${verify[@]+"${verify[@]}"}
             rm -rf "$work/out"
         fi
     done
