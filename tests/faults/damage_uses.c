@@ -116,6 +116,20 @@ static bool same_out(const struct out *a, const struct out *b)
     return same;
 }
 
+/* Images only: XML and NVRAM that somebody has taken out, with all sums put right, leave no trace in what is
+ * scanned. */
+static bool same_images(const struct out *a, const struct out *b)
+{
+    struct out images[2] = {{.count = 0}, {.count = 0}};
+    for (int k = 0; k < 2; k++) {
+        const struct out *from = k == 0 ? a : b;
+        for (size_t i = 0; i < from->count; i++)
+            if (strstr(from->files[i].name, ".raw") != NULL)
+                images[k].files[images[k].count++] = from->files[i];
+    }
+    return same_out(&images[0], &images[1]);
+}
+
 /* ---- the truth ---- */
 
 enum format { RAW, QCOW2, FORMATS };
@@ -134,7 +148,7 @@ static void told_clear(struct told *told)
 
 static bool same_bytes(const struct bytes *a, const struct bytes *b)
 {
-    return a->size == b->size && memcmp(a->bytes, b->bytes, a->size) == 0;
+    return a->size == b->size && (a->size == 0 || memcmp(a->bytes, b->bytes, a->size) == 0);
 }
 
 static struct truth {
@@ -545,7 +559,8 @@ static void use_salvage(struct world *world, const struct damage *damage)
         int done = restore_into(world, &from, id, RAW, turn++ % 2 == 0 ? NP_SALVAGE_ZERO : NP_SALVAGE_OLDER,
                                 &result, &err);
         list_out(world, &out);
-        if (done == 0 && !same_out(&out, &truth.points[p][RAW]))
+        if (done == 0 && !(is_accident(damage) ? same_out(&out, &truth.points[p][RAW])
+                                               : same_images(&out, &truth.points[p][RAW])))
             wrong(damage, "restore --salvage of %u: status 0, and not what was backed up", p + 1);
         else if (done < 0 && err.class == NP_LOSSES && is_accident(damage))
             judge_salvaged(world, damage, p, &result);
