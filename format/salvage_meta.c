@@ -21,7 +21,8 @@ static bool header_at(const struct np_salvage_request *request, uint64_t place,
            np_record_decode(bytes, request->name, place, header, &ignored) == 0;
 }
 
-/* By what was asked for, by the first record, by END, or by what most headers say. @return as np_scan_id */
+/* By what was asked for, by the first record, by END, or by whose records have the most bytes. @return as
+ * np_scan_id */
 static int find_id(const struct np_salvage_request *request, uint64_t *id, struct np_error *err)
 {
     struct np_record_header header;

@@ -20,9 +20,11 @@ struct np_scan {
     uint64_t pos, number; /* of the next record */
     bool has_last, ended;
     struct np_scan_found last;
-    uint64_t budget; /* bytes of bodies that may be read to see if they are good */
-    uint8_t
-        piece[PIECE + NP_RECORD_HEADER_SIZE]; /* the next one's first bytes too: headers lie on any byte */
+    uint64_t budget;     /* bytes of bodies that may be read to see if they are good */
+    uint64_t piece_from; /* what lies in `piece` */
+    size_t piece_size;
+    uint8_t piece[PIECE];
+    uint8_t body[PIECE];
 };
 
 int np_scan_open(const struct np_input_at *input, const char *name, uint64_t stream_id,
@@ -92,6 +94,19 @@ static bool header_at(const struct np_scan *scan, uint64_t place, struct np_reco
            is_next(scan, bytes, header);
 }
 
+/* Have a header's bytes from `from` on, and as many more as there is room for. What is there already is not
+ * read again, or a stream of small records that are all wrong would be read a thousand times. */
+static void have_piece(struct np_scan *scan, uint64_t from)
+{
+    uint64_t end = scan->piece_from + scan->piece_size;
+    if (from >= scan->piece_from && from < end &&
+        (end - from >= NP_RECORD_HEADER_SIZE || end == scan->input.size))
+        return;
+    scan->piece_from = from;
+    scan->piece_size = np_min_u64(PIECE, scan->input.size - from);
+    read_around(&scan->input, scan->piece, scan->piece_size, from);
+}
+
 /* The first place at or after `from` where a header is. @return 1, 0 none, -1 */
 static int search(struct np_scan *scan, uint64_t from, struct np_scan_found *found, struct np_error *err)
 {
@@ -100,9 +115,8 @@ static int search(struct np_scan *scan, uint64_t from, struct np_scan_found *fou
     while (from < scan->input.size && scan->input.size - from >= NP_RECORD_HEADER_SIZE) {
         if (np_cancel_check(scan->cancel, err) < 0)
             return -1;
-        size_t size = np_min_u64(sizeof(scan->piece), scan->input.size - from);
-        const uint8_t *piece = scan->piece, *end = piece + size;
-        read_around(&scan->input, scan->piece, size, from);
+        have_piece(scan, from);
+        const uint8_t *piece = scan->piece + (from - scan->piece_from), *end = scan->piece + scan->piece_size;
         for (const uint8_t *at = piece; (at = memmem(at, (size_t)(end - at), id, sizeof(id))) != NULL; at++) {
             const uint8_t *begin = at - ID_AT;
             if (at - piece < ID_AT || end - begin < NP_RECORD_HEADER_SIZE)
@@ -112,7 +126,7 @@ static int search(struct np_scan *scan, uint64_t from, struct np_scan_found *fou
                 return 1;
             }
         }
-        from += size - NP_RECORD_HEADER_SIZE + 1;
+        from += (uint64_t)(end - piece) - NP_RECORD_HEADER_SIZE + 1;
     }
     return 0;
 }
@@ -130,9 +144,9 @@ static bool data_are_good(struct np_scan *scan, const struct np_record_header *h
     struct np_error ignored = NP_ERROR_INIT;
     for (uint64_t left = header->data_len; hash != NULL && left > 0;) {
         size_t size = np_min_u64(left, PIECE);
-        if (scan->input.read_at(scan->input.ctx, scan->piece, size, place, &ignored) < 0)
+        if (scan->input.read_at(scan->input.ctx, scan->body, size, place, &ignored) < 0)
             return false;
-        np_hash_stream_add(hash, scan->piece, size);
+        np_hash_stream_add(hash, scan->body, size);
         place += size;
         left -= size;
     }
@@ -197,20 +211,30 @@ int np_scan_next(struct np_scan *scan, struct np_scan_found *found, struct np_er
 
 /* ---- whose records these are ---- */
 
+/* By bytes and not by number: records inside the payload are shorter than those that they are in. */
 struct tally {
-    uint64_t id, count;
+    uint64_t id, bytes;
 };
 
-static void count_id(struct tally *tallies, size_t *used, uint64_t id)
+static size_t smallest(const struct tally *tallies)
+{
+    size_t found = 0;
+    for (size_t i = 1; i < IDS_MAX; i++)
+        if (tallies[i].bytes < tallies[found].bytes)
+            found = i;
+    return found;
+}
+
+static void count_id(struct tally *tallies, size_t *used, const struct np_record_header *header)
 {
     size_t i = 0;
-    while (i < *used && tallies[i].id != id)
+    while (i < *used && tallies[i].id != header->stream_id)
         i++;
-    if (i == IDS_MAX)
-        return;
-    if (i == *used)
-        tallies[(*used)++] = (struct tally){.id = id};
-    tallies[i].count++;
+    if (i == *used) {
+        i = *used < IDS_MAX ? (*used)++ : smallest(tallies);
+        tallies[i] = (struct tally){.id = header->stream_id};
+    }
+    tallies[i].bytes += np_record_size(header);
 }
 
 static void count_ids(const uint8_t *piece, size_t size, uint64_t place, struct tally *tallies, size_t *used)
@@ -223,7 +247,7 @@ static void count_ids(const uint8_t *piece, size_t size, uint64_t place, struct 
         struct np_error ignored = NP_ERROR_INIT;
         if (end - at >= NP_RECORD_HEADER_SIZE &&
             np_record_decode(at, "", place + (uint64_t)(at - piece), &header, &ignored) == 0)
-            count_id(tallies, used, header.stream_id);
+            count_id(tallies, used, &header);
     }
 }
 
@@ -244,7 +268,7 @@ int np_scan_id(const struct np_input_at *input, struct np_cancel *cancel, uint64
         from += size - NP_RECORD_HEADER_SIZE + 1;
     }
     for (size_t i = 0; i < used; i++)
-        if (tallies[i].count > tallies[best].count)
+        if (tallies[i].bytes > tallies[best].bytes)
             best = i;
     if (used > 0)
         *stream_id = tallies[best].id;

@@ -49,7 +49,7 @@ uint64_t np_scan_expected(const struct np_scan *scan);
 void np_scan_close(struct np_scan *scan); /**< takes NULL */
 
 /**
- * The stream id that most headers have; looks at every byte.
+ * The stream id whose records have the most bytes, by their headers; looks at every byte.
  * @return 1; 0 there is no header; -1 asked to stop, or no memory
  */
 int np_scan_id(const struct np_input_at *input, struct np_cancel *cancel, uint64_t *stream_id,

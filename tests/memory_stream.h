@@ -113,8 +113,8 @@ static inline struct np_hash128 content_digest(const struct content *content)
 /* ---- writing one window ---- */
 
 /* Granules of one record, with states; dead ones get bytes that must never come out. */
-static inline void write_record(struct np_writer *writer, const struct content *content, uint64_t offset,
-                                const enum np_granule_state *states)
+static inline void write_record_of(struct np_writer *writer, uint16_t disk, const struct content *content,
+                                   uint64_t offset, const enum np_granule_state *states)
 {
     struct np_error err = NP_ERROR_INIT;
     const struct np_geometry *geometry = &content->geometry;
@@ -141,8 +141,14 @@ static inline void write_record(struct np_writer *writer, const struct content *
                                .data = payload,
                                .data_len = size,
                                .data_sum = np_hash128(payload, size)};
-    ok(np_writer_data(writer, 0, &packed, &err));
+    ok(np_writer_data(writer, disk, &packed, &err));
     free(payload);
+}
+
+static inline void write_record(struct np_writer *writer, const struct content *content, uint64_t offset,
+                                const enum np_granule_state *states)
+{
+    write_record_of(writer, 0, content, offset, states);
 }
 
 /* ---- a stream of one disk ---- */

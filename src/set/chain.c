@@ -313,6 +313,8 @@ static uint64_t zero_end(const struct np_chain *chain, struct np_chain_lost *los
     uint64_t end = chain->geometry.size;
     for (size_t i = 0; i < chain->count; i++) {
         const struct np_chain_layer *layer = &chain->layers[i];
+        if (layer->reach <= chain->at)
+            continue; /* it may say much of what is here, and none of it is of use */
         if (covers(layer, chain->at)) {
             if (layer->entry.type != NP_RECORD_ZERO)
                 return chain->at;
