@@ -182,7 +182,7 @@ static int open_any(struct np_origin *origin, const char *path, np_set_bad_point
     return tell_lost(origin, bad, ctx, leftovers, err);
 }
 
-static bool is_named(const struct np_point *point, const char *until)
+bool np_origin_is_named(const struct np_point *point, const char *until)
 {
     return until != NULL &&
            (until[strspn(until, "0123456789")] == '\0' || strcmp(until, point->checkpoint) == 0);
@@ -194,7 +194,7 @@ static int choose_point(struct np_origin *origin, const char *until, bool may_be
     if (may_be_empty && until == NULL && (bad || origin->points.count == 0))
         return 0;
     if (np_points_find(&origin->points, until, &origin->point, err) == 0 &&
-        (!bad || (!origin->bad_all && is_named(origin->point, until))))
+        (!bad || (!origin->bad_all && np_origin_is_named(origin->point, until))))
         return 0;
     if (bad)
         *err = origin->bad;

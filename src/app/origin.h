@@ -53,6 +53,9 @@ int np_origin_open_all(const char *path, np_set_bad_point *bad, void *ctx, struc
 int np_origin_open_left(const char *path, np_set_bad_point *bad, void *ctx, struct np_origin *origin,
                         struct np_error *err);
 
+/** Is that point the one that is meant, and not the newest or the last before a time? */
+bool np_origin_is_named(const struct np_point *point, const char *until);
+
 /** The one point of a file. @param meta copied */
 int np_origin_take_meta(struct np_origin *origin, const struct np_meta *meta, struct np_error *err);
 

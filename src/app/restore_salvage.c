@@ -19,10 +19,10 @@ static bool older(const struct np_restore *restore)
  * nothing. */
 static const char *missing_companion(const struct np_companions *companions)
 {
-    const char *xml = companions->domain_xml != NULL ? companions->domain_xml : companions->live_xml;
+    const char *xml = companions->live_xml != NULL ? companions->live_xml : companions->domain_xml;
     NP_AUTO_FREE char *path = NULL;
     struct np_error ignored = NP_ERROR_INIT;
-    if (xml == NULL)
+    if (companions->domain_xml == NULL) /* every point has one; that of the running guest is another */
         return "domain.xml";
     bool wants = companions->nvram == NULL && np_xml_nvram(xml, &path, &ignored) == 0 && path != NULL;
     return wants ? "nvram" : NULL;
@@ -138,7 +138,7 @@ int np_salvage_count(struct np_restore *restore, struct np_origin *origin, struc
                 return -1;
         if (np_loss_report_end(report, err) < 0)
             return -1;
-        result->lost = report->ranges > 0;
+        result->lost = report->ranges > 0 || (!disk->whole && !disk->digest_known);
         result->loss_ranges = report->ranges;
         result->lost_bytes = report->lost_bytes;
         result->possible_bytes = report->possible_bytes;

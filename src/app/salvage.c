@@ -14,29 +14,53 @@
 
 /* ---- which point ---- */
 
+/* Numbers of the points whose records are no good. */
 struct bad_points {
-    uint64_t highest; /* number of the newest point whose record is no good */
+    uint64_t *numbers; /* owned */
+    size_t count;
+    bool forgot; /* one of them: no memory */
 };
+
+static void clear_bad(struct bad_points *bad)
+{
+    free(bad->numbers);
+}
 
 static void note_bad_point(void *ctx, const char *id, const struct np_error *err)
 {
     struct bad_points *bad = ctx;
-    uint64_t number = id != NULL ? strtoull(id, NULL, 10) : UINT64_MAX;
-    bad->highest = np_max_u64(bad->highest, number);
+    uint64_t *numbers = reallocarray(bad->numbers, bad->count + 1, sizeof(*numbers));
     np_log_warning("%s", err->message);
+    if (numbers == NULL) {
+        bad->forgot = true;
+        return;
+    }
+    bad->numbers = numbers;
+    bad->numbers[bad->count++] = id != NULL ? strtoull(id, NULL, 10) : UINT64_MAX;
 }
 
-/* "The newest" must not quietly become the one before. */
+static uint64_t number_of(const struct np_point *point)
+{
+    return strtoull(point->id, NULL, 10);
+}
+
+/* "The newest", or the last before a time, must not quietly become the one before that. */
 static int check_newest(const struct np_origin *origin, const struct bad_points *bad, const char *until,
                         struct np_error *err)
 {
-    if ((until != NULL && strcmp(until, "latest") != 0) ||
-        bad->highest < strtoull(origin->point->id, NULL, 10))
+    const struct np_point *point = origin->point, *end = origin->points.list + origin->points.count;
+    uint64_t from = number_of(point), to = point + 1 < end ? number_of(point + 1) : UINT64_MAX;
+    bool doubtful = bad->forgot;
+    for (size_t i = 0; i < bad->count; i++)
+        doubtful = doubtful || (bad->numbers[i] > from && bad->numbers[i] <= to);
+    if (!doubtful || np_origin_is_named(point, until))
         return 0;
     return np_fail(err, NP_DAMAGED,
-                   "%s: the record of its newest point is damaged, so it is not known what belongs to it; "
+                   "%s: the record of %s is damaged, so it is not known what belongs to it; "
                    "\"nbdpull repair\" rebuilds it from the streams, or name an older point: --until %s",
-                   origin->path, origin->point->id);
+                   origin->path,
+                   point + 1 < end ? "a point that may be the one that is wanted" : "its newest point",
+                   point->id);
 }
 
 static int open_file(struct np_origin *origin, struct np_cancel *cancel, struct np_error *err)
@@ -54,7 +78,7 @@ static int open_file(struct np_origin *origin, struct np_cancel *cancel, struct 
 int np_salvage_origin(const char *path, const char *until, struct np_cancel *cancel, struct np_origin *origin,
                       struct np_error *err)
 {
-    struct bad_points bad = {0};
+    NP_CLEANUP(clear_bad) struct bad_points bad = {0};
     if (np_origin_open_left(path, note_bad_point, &bad, origin, err) < 0)
         return -1;
     if ((origin->set == NULL && open_file(origin, cancel, err) < 0) ||

@@ -60,3 +60,31 @@ done
 # And it can be backed up in its turn, but not into the original's set.
 np_refuses 1 "$LAB_NAME" backup -c "$LAB_URI" -d "$name" -l full -o "$set"
 np_backup "$name" -l full -o "$LAB_DIR/set2"
+
+# Files of a damaged set: each stream of the point has them, and what none has any more is told as lost.
+damage()
+{
+    python3 - "$1" "$2" <<'PY' || lab_fail "no $2 in $1"
+import sys
+data = bytearray(open(sys.argv[1], "rb").read())
+name = sys.argv[2].encode()
+at = data.find(len(name).to_bytes(2, "little") + name) - 24 - 96
+assert data[at:at + 4] == b"\x89NBP" and data[at + 5] == 4
+data[at + 30] ^= 1 # the header: nothing but a gap is left of it
+open(sys.argv[1], "wb").write(data)
+PY
+}
+
+out=$LAB_DIR/salvaged # the restored guest is using the other
+damage "$set/streams/0001.vda.nbp" nvram
+damage "$set/streams/0001.vdb.nbp" domain.xml
+np 0 restore -i "$set" -o "$out" --salvage
+cmp "$out/$LAB_NAME.nvram" "$LAB_DIR/vars.before" || lab_fail "the NVRAM differs"
+rm -rf "$out"
+damage "$set/streams/0001.vdb.nbp" nvram
+np 6 restore -i "$set" -o "$out" --salvage
+grep -q 'the file nvram of the point is lost' "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
+rm -rf "$out"
+damage "$set/streams/0001.vda.nbp" domain.xml
+np 6 restore -i "$set" -o "$out" --salvage
+grep -q 'the file domain.xml of the point is lost' "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"

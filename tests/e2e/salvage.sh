@@ -204,8 +204,17 @@ fresh
 echo '{' >"$set/points/0003.json"
 np 4 restore -i "$set" -o "$out" --salvage
 grep -q 'repair' "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
+np 4 restore -i "$set" -o "$out" --salvage --until "2099-01-01 00:00" # the last before it may be the one whose record is lost
 np 0 restore -i "$set" -o "$out" --format raw --salvage --until 0002
 cmp "$out/vda.raw" "$LAB_DIR/truth.0002" || lab_fail "another disk than that of point 0002"
+rm -rf "$out"
+
+# Nothing is left of the newest stream, which held nothing: the digest proves it.
+fresh
+np_backup "$LAB_NAME" -l inc -o "$set"
+rm "$set/streams/0004.vda.nbp"
+np 0 restore -i "$set" -o "$out" --format raw --salvage=older
+cmp "$out/vda.raw" "$LAB_DIR/truth.0003" || lab_fail "another disk than that of point 0004"
 rm -rf "$out"
 
 np 2 restore -i - -o "$out" --salvage
