@@ -594,15 +594,17 @@ lab_has_ended()
     ! kill -0 "$1" 2>/dev/null
 }
 
-# Is the background run in the middle of its job? Where libvirt can be asked, it is; an embedded driver cannot
-# be asked beside nbdpull, so there the growing stream of its new point tells.
+# Is the background run in the middle of its job? Where libvirt can be asked, it is, and the new point has a stream: the
+# job is there before begin has returned. An embedded driver cannot be asked beside nbdpull, so there the stream tells
+# alone, by growing.
 np_is_pulling()
 {
     kill -0 "$NP_PID" 2>/dev/null || lab_fail "$NP_SAID ended too soon: $(head -c 1000 "$LAB_DIR/tmp/lab.bg.err")"
     if [ "$LAB_KIND" = embed ]; then
         [ -n "$(find "$1/streams" -name '*.nbp' -size +64k -newer "$LAB_DIR/tmp/lab.began" 2>/dev/null)" ]
     else
-        lab_virsh backup-dumpxml "$2" >/dev/null 2>&1
+        [ -n "$(find "$1/streams" -name '*.nbp' -newer "$LAB_DIR/tmp/lab.began" 2>/dev/null)" ] &&
+            lab_virsh backup-dumpxml "$2" >/dev/null 2>&1
     fi
 }
 
