@@ -1,5 +1,5 @@
 #include "reader_input.h"
-#include "reader_trailer.h"
+#include "reader_whole.h"
 
 #include "damage.h"
 
@@ -9,20 +9,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* META { DATA | ZERO | INDEX } { BLOB } META DIR END: how far along that line a stream has come. */
-enum phase { IN_DISKS, IN_BLOBS, AFTER_META, AFTER_DIR };
-
 /* What np_reader_next does after a record was taken. */
 enum step { STEP_ERROR = -1, STEP_END = 0, STEP_GIVE = 1, STEP_GO_ON = 2 };
 
 struct np_reader {
     struct np_reader_input input;
     struct np_meta *meta;
-    struct np_reader_disk *disks;                    /* in META's order */
-    struct np_reader_disk *disk_by_id[NP_DISKS_MAX]; /* borrowed from disks */
-    struct np_reader_blobs blobs;
-    enum phase phase;
-    uint64_t next_number, last_index;
+    struct np_reader_whole whole;
+    uint64_t next_number;
     struct np_hash_stream *headers; /* of all records so far */
     struct np_hash_stream *data;    /* of the record whose data are being skipped */
 
@@ -119,7 +113,7 @@ static int end_data(struct np_reader *reader, struct np_hash128 sum, struct np_e
         return damaged(reader, header, "its padding is not zero", err);
     reader->data_pending = false;
     if (header->type == NP_RECORD_BLOB)
-        return np_reader_blobs_part_end(&reader->blobs, header, reader->input.name, err);
+        return np_reader_blobs_part_end(&reader->whole.blobs, header, reader->input.name, err);
     return 0;
 }
 
@@ -128,7 +122,7 @@ static int skip_data(struct np_reader *reader, struct np_error *err)
     if (!reader->data_pending)
         return 0;
     const struct np_record_header *header = &reader->current;
-    struct np_hash_stream *also = header->type == NP_RECORD_BLOB ? reader->blobs.hash : NULL;
+    struct np_hash_stream *also = header->type == NP_RECORD_BLOB ? reader->whole.blobs.hash : NULL;
     char what[64];
     describe(header, "data", what, sizeof(what));
     np_hash_stream_reset(reader->data);
@@ -145,7 +139,7 @@ static int read_data(struct np_reader *reader, void *buffer, struct np_error *er
     if (np_reader_input_read(&reader->input, buffer, header->data_len, what, err) < 0)
         return -1;
     if (header->type == NP_RECORD_BLOB)
-        np_hash_stream_add(reader->blobs.hash, buffer, header->data_len);
+        np_hash_stream_add(reader->whole.blobs.hash, buffer, header->data_len);
     return end_data(reader, np_hash128(buffer, header->data_len), err);
 }
 
@@ -153,53 +147,17 @@ static int read_data(struct np_reader *reader, void *buffer, struct np_error *er
 
 static int leave_disks(struct np_reader *reader, struct np_error *err)
 {
-    for (size_t i = 0; reader->phase == IN_DISKS && i < reader->meta->disk_count; i++) {
-        struct np_reader_disk *disk = &reader->disks[i];
+    for (size_t i = 0; i < reader->meta->disk_count; i++) {
+        const struct np_reader_disk *disk = &reader->whole.seen.disks[i];
         if (np_track_end(&disk->track, reader->input.name, err) < 0)
             return np_error_where(err, disk->meta->target, NP_NO_OFFSET);
     }
     return 0;
 }
 
-static enum step take_disk_record(struct np_reader *reader, const struct np_record *record,
-                                  struct np_error *err)
-{
-    const char *name = reader->input.name;
-    struct np_reader_disk *disk = reader->disk_by_id[record->header.disk];
-    if (disk == NULL)
-        return damaged(reader, &record->header, "META knows no such disk", err);
-    if (record->header.type == NP_RECORD_INDEX) {
-        if (np_reader_index_node(&disk->index, disk->meta, record, reader->last_index, name, err) < 0)
-            return STEP_ERROR;
-        reader->last_index = record->header.pos;
-        return STEP_GO_ON;
-    }
-
-    const struct np_geometry *geometry = &disk->meta->geometry;
-    bool is_data = record->header.type == NP_RECORD_DATA;
-    if ((is_data && np_window_check(geometry, record, name, err) < 0) ||
-        np_track_check(&disk->track, record, name, err) < 0 ||
-        np_reader_index_add(&disk->index, disk->meta, record, name, err) < 0)
-        return np_error_where(err, disk->meta->target, NP_NO_OFFSET);
-    np_track_add(&disk->track, record);
-    return STEP_GIVE;
-}
-
-static enum step take_blob(struct np_reader *reader, const struct np_record *record, struct np_error *err)
-{
-    if (leave_disks(reader, err) < 0 ||
-        np_reader_blobs_part(&reader->blobs, record, reader->input.name, err) < 0)
-        return STEP_ERROR;
-    reader->phase = IN_BLOBS;
-    return STEP_GIVE;
-}
-
-static enum step take_second_meta(struct np_reader *reader, const struct np_record *record,
-                                  struct np_error *err)
+static int take_second_meta(struct np_reader *reader, const struct np_record *record, struct np_error *err)
 {
     const struct np_record_header *header = &record->header;
-    if (leave_disks(reader, err) < 0)
-        return STEP_ERROR;
     if (header->table_len != reader->first_meta_len ||
         memcmp(record->table, reader->first_meta, header->table_len) != 0)
         return damaged(reader, header, "it is not the META that the stream begins with", err);
@@ -208,68 +166,52 @@ static enum step take_second_meta(struct np_reader *reader, const struct np_reco
     if (reader->results == NULL)
         return out_of_memory(reader, err);
     if (read_data(reader, reader->results, err) < 0)
-        return STEP_ERROR;
+        return -1;
     reader->meta_place = np_place_of(header);
-    reader->phase = AFTER_META;
-    return STEP_GO_ON;
+    return 0;
 }
 
-static struct np_reader_seen seen_by(struct np_reader *reader)
+static int take_dir(struct np_reader *reader, const struct np_record *record, struct np_error *err)
 {
-    return (struct np_reader_seen){
-        .name = reader->input.name,
-        .meta = reader->meta,
-        .disks = reader->disks,
-        .blobs = &reader->blobs,
-        .last_index = reader->last_index,
-    };
-}
-
-static enum step take_dir(struct np_reader *reader, const struct np_record *record, struct np_error *err)
-{
-    struct np_reader_seen seen = seen_by(reader);
-    if (np_reader_trailer_dir(&seen, record, err) < 0 ||
-        np_reader_trailer_results(&seen, reader->results, reader->results_len, err) < 0)
-        return STEP_ERROR;
+    const struct np_reader_seen *seen = &reader->whole.seen;
+    if (np_reader_trailer_dir(seen, record, err) < 0 ||
+        np_reader_trailer_results(seen, reader->results, reader->results_len, err) < 0)
+        return -1;
     reader->dir_place = np_place_of(&record->header);
-    reader->phase = AFTER_DIR;
-    return STEP_GO_ON;
+    return 0;
 }
 
-static enum step take_end(struct np_reader *reader, const struct np_record *record, struct np_error *err)
+static int take_end(struct np_reader *reader, const struct np_record *record, struct np_error *err)
 {
-    struct np_reader_seen seen = seen_by(reader);
     struct np_hash128 headers = np_hash_stream_get(reader->headers);
-    if (np_reader_trailer_end(&seen, record, &reader->meta_place, &reader->dir_place, headers, err) < 0 ||
-        skip_data(reader, err) < 0 || np_reader_input_end(&reader->input, err) < 0)
-        return STEP_ERROR;
-    return STEP_END;
+    if (np_reader_trailer_end(&reader->whole.seen, record, &reader->meta_place, &reader->dir_place, headers,
+                              err) < 0 ||
+        skip_data(reader, err) < 0)
+        return -1;
+    return np_reader_input_end(&reader->input, err);
 }
-
-/* Where a type may stand, and who looks at it. META, which begins the stream too, is there as the second. */
-static const struct {
-    enum phase from, to;
-    enum step (*take)(struct np_reader *reader, const struct np_record *record, struct np_error *err);
-} types[] = {
-    [NP_RECORD_META] = {IN_DISKS, IN_BLOBS, take_second_meta},
-    [NP_RECORD_DATA] = {IN_DISKS, IN_DISKS, take_disk_record},
-    [NP_RECORD_ZERO] = {IN_DISKS, IN_DISKS, take_disk_record},
-    [NP_RECORD_BLOB] = {IN_DISKS, IN_BLOBS, take_blob},
-    [NP_RECORD_INDEX] = {IN_DISKS, IN_DISKS, take_disk_record},
-    [NP_RECORD_DIR] = {AFTER_META, AFTER_META, take_dir},
-    [NP_RECORD_END] = {AFTER_DIR, AFTER_DIR, take_end},
-};
 
 static enum step take(struct np_reader *reader, const struct np_record *record, struct np_error *err)
 {
-    uint8_t type = record->header.type;
-    if (reader->blobs.open && type != NP_RECORD_BLOB)
-        return damaged(reader, &record->header, "parts of a file are missing before it", err);
-    if (type >= NP_ARRAY_SIZE(types)) /* optional and unknown, or np_record_decode had refused it */
+    enum np_reader_phase before = reader->whole.phase;
+    if (np_reader_whole_take(&reader->whole, record, err) < 0)
+        return STEP_ERROR;
+    if (before == NP_READER_DISKS && reader->whole.phase != before && leave_disks(reader, err) < 0)
+        return STEP_ERROR;
+    switch (record->header.type) {
+    case NP_RECORD_DATA:
+    case NP_RECORD_ZERO:
+    case NP_RECORD_BLOB:
+        return STEP_GIVE;
+    case NP_RECORD_META:
+        return take_second_meta(reader, record, err) < 0 ? STEP_ERROR : STEP_GO_ON;
+    case NP_RECORD_DIR:
+        return take_dir(reader, record, err) < 0 ? STEP_ERROR : STEP_GO_ON;
+    case NP_RECORD_END:
+        return take_end(reader, record, err) < 0 ? STEP_ERROR : STEP_END;
+    default: /* INDEX, and what is optional and unknown */
         return STEP_GO_ON;
-    if (reader->phase < types[type].from || reader->phase > types[type].to)
-        return damaged(reader, &record->header, "it may not stand there", err);
-    return types[type].take(reader, record, err);
+    }
 }
 
 static enum step next(struct np_reader *reader, struct np_record *record, struct np_error *err)
@@ -308,21 +250,6 @@ int np_reader_data(struct np_reader *reader, void *buffer, size_t room, struct n
 
 /* ---- the first META, and the reader's life ---- */
 
-static int make_disks(struct np_reader *reader, struct np_error *err)
-{
-    reader->disks = calloc(reader->meta->disk_count, sizeof(*reader->disks));
-    if (reader->disks == NULL)
-        return out_of_memory(reader, err);
-    for (size_t i = 0; i < reader->meta->disk_count; i++) {
-        struct np_reader_disk *disk = &reader->disks[i];
-        disk->meta = &reader->meta->disks[i];
-        np_track_init(&disk->track, disk->meta);
-        disk->track.totals.digest_known = np_uuid_is_nil(&disk->meta->base_state);
-        reader->disk_by_id[disk->meta->id] = disk;
-    }
-    return 0;
-}
-
 static int read_first_meta(struct np_reader *reader, struct np_error *err)
 {
     const struct np_record_header *header = &reader->current;
@@ -341,7 +268,7 @@ static int read_first_meta(struct np_reader *reader, struct np_error *err)
     reader->first_meta = NP_STEAL(reader->table);
     reader->first_meta_len = header->table_len;
     reader->table_room = 0;
-    return make_disks(reader, err);
+    return np_reader_whole_init(&reader->whole, reader->meta, name, err);
 }
 
 static void cleanup_reader(struct np_reader **reader)
@@ -370,10 +297,7 @@ void np_reader_free(struct np_reader *reader)
 {
     if (reader == NULL)
         return;
-    for (size_t i = 0; reader->disks != NULL && i < reader->meta->disk_count; i++)
-        np_reader_index_clear(&reader->disks[i].index);
-    free(reader->disks);
-    np_reader_blobs_clear(&reader->blobs);
+    np_reader_whole_clear(&reader->whole);
     np_hash_stream_free(reader->headers);
     np_hash_stream_free(reader->data);
     np_meta_free(reader->meta);
@@ -392,7 +316,7 @@ const struct np_meta *np_reader_meta(const struct np_reader *reader)
 
 const struct np_totals *np_reader_totals(const struct np_reader *reader, uint16_t disk)
 {
-    const struct np_reader_disk *found = disk < NP_DISKS_MAX ? reader->disk_by_id[disk] : NULL;
+    const struct np_reader_disk *found = disk < NP_DISKS_MAX ? reader->whole.disk_by_id[disk] : NULL;
     return found != NULL ? &found->track.totals : NULL;
 }
 
@@ -400,8 +324,8 @@ int np_reader_blob(const struct np_reader *reader, const char **name, uint64_t *
 {
     if (reader->current.type != NP_RECORD_BLOB)
         return -1;
-    *name = reader->blobs.current.name;
-    *total = reader->blobs.current.total;
+    *name = reader->whole.blobs.current.name;
+    *total = reader->whole.blobs.current.total;
     *offset = reader->current.offset;
     return 0;
 }

@@ -80,14 +80,18 @@ int np_reader_blobs_part(struct np_reader_blobs *blobs, const struct np_record *
     return 0;
 }
 
+bool np_reader_blobs_part_passed(struct np_reader_blobs *blobs)
+{
+    blobs->open = blobs->next < blobs->current.total;
+    return !blobs->open;
+}
+
 int np_reader_blobs_part_end(struct np_reader_blobs *blobs, const struct np_record_header *header,
                              const char *name, struct np_error *err)
 {
-    if (blobs->next < blobs->current.total)
+    if (!np_reader_blobs_part_passed(blobs) ||
+        np_hash128_equal(np_hash_stream_get(blobs->hash), blobs->current.sum))
         return 0;
-    blobs->open = false;
-    if (!np_hash128_equal(np_hash_stream_get(blobs->hash), blobs->current.sum))
-        return np_damage_record(name, header, NULL, err, "the file %s has another checksum than it must",
-                                blobs->current.name);
-    return 0;
+    return np_damage_record(name, header, NULL, err, "the file %s has another checksum than it must",
+                            blobs->current.name);
 }

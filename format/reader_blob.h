@@ -32,4 +32,7 @@ int np_reader_blobs_part(struct np_reader_blobs *blobs, const struct np_record *
 int np_reader_blobs_part_end(struct np_reader_blobs *blobs, const struct np_record_header *header,
                              const char *name, struct np_error *err);
 
+/** Without the part's bytes: was it the last one? Then no part is missing any more. */
+bool np_reader_blobs_part_passed(struct np_reader_blobs *blobs);
+
 #endif

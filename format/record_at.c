@@ -62,11 +62,9 @@ int np_record_at_data(const struct np_record_at *at, const struct np_record_head
     return 0;
 }
 
-int np_record_at_whole(const struct np_record_at *at, const struct np_place *place, uint8_t type,
-                       struct np_record_header *header, uint8_t **table, struct np_error *err)
+int np_record_at_new_table(const struct np_record_at *at, const struct np_record_header *header,
+                           uint8_t **table, struct np_error *err)
 {
-    if (np_record_at_place(at, place, type, header, err) < 0)
-        return -1;
     NP_AUTO_FREE uint8_t *bytes = malloc(header->table_len > 0 ? header->table_len : 1);
     if (bytes == NULL)
         return np_fail(err, NP_FAILED, "%s: out of memory", at->name);
@@ -74,4 +72,12 @@ int np_record_at_whole(const struct np_record_at *at, const struct np_place *pla
         return -1;
     *table = NP_STEAL(bytes);
     return 0;
+}
+
+int np_record_at_whole(const struct np_record_at *at, const struct np_place *place, uint8_t type,
+                       struct np_record_header *header, uint8_t **table, struct np_error *err)
+{
+    if (np_record_at_place(at, place, type, header, err) < 0)
+        return -1;
+    return np_record_at_new_table(at, header, table, err);
 }

@@ -41,7 +41,11 @@ int np_record_at_table(const struct np_record_at *at, const struct np_record_hea
 int np_record_at_data(const struct np_record_at *at, const struct np_record_header *header,
                       const struct np_meta_disk *disk, void *data, struct np_error *err);
 
-/** np_record_at_place, then the table in new memory. @param table out, owned (free) */
+/** np_record_at_table in new memory. @param table out, owned (free) */
+int np_record_at_new_table(const struct np_record_at *at, const struct np_record_header *header,
+                           uint8_t **table, struct np_error *err);
+
+/** np_record_at_place, then np_record_at_new_table. */
 int np_record_at_whole(const struct np_record_at *at, const struct np_place *place, uint8_t type,
                        struct np_record_header *header, uint8_t **table, struct np_error *err);
 

@@ -162,7 +162,6 @@ static int read_trailer(struct np_stream *stream, struct np_error *err)
     if (take_disks(stream, &dir_header, &dir, err) < 0 || take_blobs(stream, &dir, err) < 0)
         return -1;
     stream->end = end;
-    stream->last_index = dir.last_index;
     return check_results(stream, &meta_header, err);
 }
 

@@ -21,7 +21,6 @@ struct np_stream {
         char name[NP_BLOB_NAME_MAX + 1]; /**< "" when its first record cannot be read */
     } * blobs;
     size_t blob_count;
-    uint64_t last_index; /**< position of the last INDEX, as DIR says; 0: none */
 };
 
 /** Read the names of the blobs whose places are there. NP_DAMAGED when one is there twice. */

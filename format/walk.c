@@ -1,9 +1,8 @@
 #include "nbdpull/walk.h"
 
 #include "damage.h"
-#include "index_node.h"
+#include "reader_whole.h"
 #include "stream_parts.h"
-#include "track.h"
 
 #include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
@@ -20,7 +19,7 @@ struct walk_disk {
     bool has_entry, at_end;
     bool lost; /* the index cannot be followed any more */
     bool gaps; /* not all records were seen as they must be: their sums and their order say nothing */
-    struct np_track track;
+    struct np_track *track; /* borrowed from the walk's whole */
 };
 
 enum phase { WALKING, FINISHING_DISKS, FINISHING_STREAM, DONE };
@@ -36,10 +35,17 @@ struct np_walk {
     size_t finishing;  /* the disk whose end is being looked at */
     uint64_t told;     /* np_hash64 of the message about the index that was lost last */
     size_t files;      /* that began so far */
-    uint64_t index;    /* position of the last INDEX; 0: none yet */
-    unsigned stage;    /* of the record before */
-    bool disorder;     /* has been told of */
     struct np_hash_stream *headers;
+    uint8_t head[NP_RECORD_HEADER_SIZE]; /* of the record at hand, as it lies there */
+
+    /* What the pipe reader knows when it has come to pos. Once a fault was told it is not asked any more: the
+       records behind would only be compared with what was not seen. */
+    struct np_reader_whole whole;
+    bool astray;
+
+    bool pending; /* a record that is given after the fault that was told of it */
+    struct np_record_header pending_header;
+    const struct np_meta_disk *pending_disk;
     uint8_t table[NP_DATA_TABLE_MAX]; /* of the record at hand, out of its index entry */
 };
 
@@ -257,7 +263,7 @@ static int read_header(struct np_walk *walk, struct np_record_header *header, st
         return np_damage_record(at->name, header, NULL, err, "it reaches into END");
     if (!np_is_zero(bytes, padding))
         return 1;
-    np_hash_stream_add(walk->headers, bytes + padding, NP_RECORD_HEADER_SIZE);
+    memcpy(walk->head, bytes + padding, NP_RECORD_HEADER_SIZE);
     return 0;
 }
 
@@ -300,11 +306,10 @@ static enum np_walk_found follow(struct np_walk *walk, struct walk_disk *disk,
     disk->has_entry = false;
     if (disk->gaps)
         return NP_WALK_RECORD;
-    if (np_track_check(&disk->track, &record, name, &fault->error) < 0) {
+    if (np_track_check(disk->track, &record, name, &fault->error) < 0) {
         disk->gaps = true;
         return disk_fault(disk, fault);
     }
-    np_track_add(&disk->track, &record);
     return NP_WALK_RECORD;
 }
 
@@ -351,100 +356,62 @@ static struct walk_disk *disk_of(struct np_walk *walk, uint16_t id)
     return NULL;
 }
 
-/* Its content is the cursors' affair, and read by them before it is met here; nobody reads `prev` but who has
- * no index. */
-static enum np_walk_found take_node(struct np_walk *walk, const struct np_record_header *header,
-                                    struct np_fault *fault)
+/* What the pipe reader would say of a good record. */
+static int compare(struct np_walk *walk, const struct np_record_header *header, struct np_error *err)
 {
-    const struct np_record_at *at = &walk->stream->at;
-    const struct walk_disk *disk = disk_of(walk, header->disk);
-    uint8_t head[NP_INDEX_HEAD_SIZE];
-    uint64_t before = walk->index;
-    walk->index = header->pos;
-    if (walk->gaps || (disk != NULL && disk->lost) || header->table_len < sizeof(head))
+    struct np_record record = {.header = *header, .table = walk->table};
+    NP_AUTO_FREE uint8_t *table = NULL;
+    if (header->type == NP_RECORD_INDEX || header->type == NP_RECORD_BLOB) {
+        if (np_record_at_new_table(&walk->stream->at, header, &table, err) < 0)
+            return -1;
+        record.table = table;
+    }
+    if (np_reader_whole_take(&walk->whole, &record, err) < 0)
+        return -1;
+    if (header->type == NP_RECORD_BLOB)
+        np_reader_blobs_part_passed(&walk->whole.blobs);
+    return 0;
+}
+
+/* The record counts, and is given, whatever the pipe reader says: to who reads by the index it is good. */
+static enum np_walk_found give(struct np_walk *walk, const struct walk_disk *disk,
+                               const struct np_record_header *header, struct np_fault *fault)
+{
+    bool compared = !walk->astray && !walk->gaps;
+    if (compared && compare(walk, header, &fault->error) == 0)
         return NP_WALK_RECORD;
-    if (at->input.read_at(at->input.ctx, head, sizeof(head), header->pos + NP_RECORD_HEADER_SIZE,
-                          &fault->error) == 0) {
-        if (np_get_le64(head + 8) == before)
-            return NP_WALK_RECORD;
-        np_damage_record(at->name, header, NULL, &fault->error, "it names another INDEX as the one before");
-    }
-    *fault = np_fault_of(header, NULL, &fault->error);
-    return NP_WALK_FAULT;
-}
-
-static enum np_walk_found take_dir(const struct np_walk *walk, const struct np_record_header *header,
-                                   struct np_fault *fault)
-{
-    if (walk->gaps || walk->index == walk->stream->last_index)
+    const struct np_record record = {.header = *header, .table = walk->table};
+    if (disk != NULL && !disk->gaps && !disk->lost)
+        np_track_add(disk->track, &record);
+    if (!compared)
         return NP_WALK_RECORD;
-    np_damage_record(walk->stream->name, header, NULL, &fault->error,
-                     "it names another INDEX as the last one");
     *fault = np_fault_of(header, NULL, &fault->error);
+    walk->pending = header->type != NP_RECORD_BLOB; /* its bytes would be told of again */
+    walk->pending_header = *header;
+    walk->pending_disk = disk != NULL ? disk->meta : NULL;
     return NP_WALK_FAULT;
-}
-
-enum { FIRST_META, OF_DISKS, OF_FILES, SECOND_META, OF_DIR, NOWHERE };
-
-/* Source: FORMAT.md, "Order of the records". What may be skipped may stand anywhere. */
-static unsigned stage_of(const struct np_walk *walk, const struct np_record_header *header)
-{
-    const struct np_end *end = &walk->stream->end;
-    switch (header->type) {
-    case NP_RECORD_META:
-        return header->pos == 0 ? FIRST_META : header->pos == end->meta.pos ? SECOND_META : NOWHERE;
-    case NP_RECORD_BLOB:
-        return OF_FILES;
-    case NP_RECORD_DIR:
-        return header->pos == end->dir.pos ? OF_DIR : NOWHERE;
-    case NP_RECORD_END: /* this one is not the last record */
-        return NOWHERE;
-    case NP_RECORD_DATA:
-    case NP_RECORD_ZERO:
-    case NP_RECORD_INDEX:
-        return OF_DISKS;
-    default:
-        return walk->stage;
-    }
-}
-
-/* Who reads by the index need not care, so the record itself comes once more, as any other. */
-static bool is_in_order(struct np_walk *walk, const struct np_record_header *header)
-{
-    unsigned stage = stage_of(walk, header);
-    if (!walk->disorder && (stage == NOWHERE || stage < walk->stage)) {
-        walk->disorder = walk->gaps = true; /* its header has been added to the sum */
-        return false;
-    }
-    walk->stage = stage;
-    return true;
 }
 
 static enum np_walk_found take(struct np_walk *walk, const struct np_record_header *header,
                                const struct np_meta_disk **meta, struct np_fault *fault)
 {
     *meta = NULL;
-    if (!is_in_order(walk, header)) {
-        np_damage_record(walk->stream->name, header, NULL, &fault->error, "it cannot stand there");
-        *fault = np_fault_of(header, NULL, &fault->error);
-        return NP_WALK_FAULT;
-    }
+    np_hash_stream_add(walk->headers, walk->head, sizeof(walk->head));
     walk->padding =
         (unsigned)(np_record_size(header) - NP_RECORD_HEADER_SIZE - header->table_len - header->data_len);
     walk->pos += np_record_size(header);
     walk->number = header->number + 1;
-    if (header->type == NP_RECORD_INDEX)
-        return take_node(walk, header, fault);
-    if (header->type == NP_RECORD_DIR)
-        return take_dir(walk, header, fault);
-    if (header->type == NP_RECORD_BLOB)
-        return take_file(walk, header, fault);
-    if (header->type != NP_RECORD_DATA && header->type != NP_RECORD_ZERO)
+    if (header->number == 0) /* the first META, which np_stream_open has read */
         return NP_WALK_RECORD;
+    if (header->type == NP_RECORD_BLOB && take_file(walk, header, fault) == NP_WALK_FAULT)
+        return NP_WALK_FAULT;
+    if (header->type != NP_RECORD_DATA && header->type != NP_RECORD_ZERO)
+        return give(walk, NULL, header, fault);
     struct walk_disk *disk = disk_of(walk, header->disk);
     if (disk != NULL) {
         *meta = disk->meta;
-        return take_disk_record(walk, disk, header, fault);
+        enum np_walk_found found = take_disk_record(walk, disk, header, fault);
+        return found == NP_WALK_RECORD ? give(walk, disk, header, fault) : found;
     }
     np_damage_record(walk->stream->name, header, NULL, &fault->error, "META knows no such disk");
     *fault = np_fault_of(header, NULL, &fault->error);
@@ -470,10 +437,10 @@ static int wrong_sums(const struct np_walk *walk, const struct walk_disk *disk, 
 {
     const char *name = walk->stream->name;
     const struct np_totals *totals = np_stream_totals(walk->stream, disk->meta->id);
-    if (np_track_end(&disk->track, name, err) < 0)
+    if (np_track_end(disk->track, name, err) < 0)
         return -1;
     if (!np_uuid_is_nil(&disk->meta->base_state) ||
-        np_hash128_equal(disk->track.totals.digest, totals->digest))
+        np_hash128_equal(disk->track->totals.digest, totals->digest))
         return 0;
     return np_fail(err, NP_DAMAGED,
                    "%s: disk %s: the digest in DIR is not that of its granules: the stream is damaged", name,
@@ -498,6 +465,21 @@ static enum np_walk_found finish_disk(struct np_walk *walk, struct walk_disk *di
     return NP_WALK_END;
 }
 
+/* The rest of what the pipe reader would say. */
+static int compare_end(struct np_walk *walk, struct np_error *err)
+{
+    const struct np_record end = {
+        .header = {.type = NP_RECORD_END, .disk = NP_DISK_NONE, .pos = walk->end, .number = walk->number}};
+    struct np_record dir;
+    NP_AUTO_FREE uint8_t *table = NULL;
+    if (np_reader_whole_take(&walk->whole, &end, err) < 0 ||
+        np_record_at_whole(&walk->stream->at, &walk->stream->end.dir, NP_RECORD_DIR, &dir.header, &table,
+                           err) < 0)
+        return -1;
+    dir.table = table;
+    return np_reader_trailer_dir(&walk->whole.seen, &dir, err);
+}
+
 static enum np_walk_found finish_stream(struct np_walk *walk, struct np_fault *fault)
 {
     const struct np_end *end = &walk->stream->end;
@@ -511,16 +493,17 @@ static enum np_walk_found finish_stream(struct np_walk *walk, struct np_fault *f
         walk->phase = FINISHING_STREAM;
         return padding_fault(walk, fault);
     }
-    if (!walk->gaps && walk->files != walk->stream->blob_count) {
+    if (walk->gaps)
+        return NP_WALK_END;
+    if (walk->files != walk->stream->blob_count) {
         fault->scope = NP_FAULT_FILES;
         np_fail(&fault->error, NP_DAMAGED,
                 "%s: DIR names %zu files, and there are %zu: the stream is damaged", walk->stream->name,
                 walk->stream->blob_count, walk->files);
         return NP_WALK_FAULT;
     }
-    if (walk->gaps || (walk->number + 1 == end->records &&
-                       np_hash128_equal(np_hash_stream_get(walk->headers), end->digest)))
-        return NP_WALK_END;
+    if (walk->number + 1 == end->records && np_hash128_equal(np_hash_stream_get(walk->headers), end->digest))
+        return walk->astray || compare_end(walk, &fault->error) == 0 ? NP_WALK_END : NP_WALK_FAULT;
     np_fail(&fault->error, NP_DAMAGED,
             "%s: END counts %ju records, or has another digest of their headers than the %ju before it: the "
             "stream is damaged",
@@ -528,8 +511,8 @@ static enum np_walk_found finish_stream(struct np_walk *walk, struct np_fault *f
     return NP_WALK_FAULT;
 }
 
-enum np_walk_found np_walk_next(struct np_walk *walk, struct np_record_header *header,
-                                const struct np_meta_disk **disk, struct np_fault *fault)
+static enum np_walk_found next(struct np_walk *walk, struct np_record_header *header,
+                               const struct np_meta_disk **disk, struct np_fault *fault)
 {
     while (walk->phase == WALKING && walk->pos < walk->end) {
         enum np_walk_found found = walk_on(walk, header, disk, fault);
@@ -545,6 +528,20 @@ enum np_walk_found np_walk_next(struct np_walk *walk, struct np_record_header *h
     if (walk->phase == FINISHING_DISKS)
         walk->phase = FINISHING_STREAM;
     return walk->phase == FINISHING_STREAM ? finish_stream(walk, fault) : NP_WALK_END;
+}
+
+enum np_walk_found np_walk_next(struct np_walk *walk, struct np_record_header *header,
+                                const struct np_meta_disk **disk, struct np_fault *fault)
+{
+    if (walk->pending) {
+        walk->pending = false;
+        *header = walk->pending_header;
+        *disk = walk->pending_disk;
+        return NP_WALK_RECORD;
+    }
+    enum np_walk_found found = next(walk, header, disk, fault);
+    walk->astray = walk->astray || found == NP_WALK_FAULT;
+    return found;
 }
 
 /* ---- life ---- */
@@ -566,9 +563,11 @@ int np_walk_open(struct np_stream *stream, struct np_walk **walk, struct np_erro
     made->disks = calloc(meta->disk_count, sizeof(*made->disks));
     if (made->headers == NULL || made->disks == NULL)
         return np_fail(err, NP_FAILED, "%s: out of memory", stream->name);
+    if (np_reader_whole_init(&made->whole, meta, stream->name, err) < 0)
+        return -1;
     for (size_t i = 0; i < meta->disk_count; i++) {
         made->disks[i].meta = &meta->disks[i];
-        np_track_init(&made->disks[i].track, &meta->disks[i]);
+        made->disks[i].track = &made->whole.seen.disks[i].track;
         if (np_cursor_open(stream, meta->disks[i].id, true, &made->disks[i].cursor, err) < 0)
             return -1;
     }
@@ -588,6 +587,7 @@ void np_walk_close(struct np_walk *walk)
     for (size_t i = 0; walk->disks != NULL && i < walk->stream->meta->disk_count; i++)
         np_cursor_close(walk->disks[i].cursor);
     free(walk->disks);
+    np_reader_whole_clear(&walk->whole);
     np_hash_stream_free(walk->headers);
     free(walk);
 }
