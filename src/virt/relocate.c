@@ -19,6 +19,11 @@
 /* ---- what goes silently: identities, states of the running guest, leftovers of snapshots ---- */
 
 static const char *const traces[] = {
+    /* libvirt writes no foreign names outside of <metadata>, but takes such an attribute, and in some
+       versions such an element, for its own: it would be what all below look for and do not find. */
+    "/domain/@*[namespace-uri() != '']",
+    "/domain/*[not(self::metadata)]/descendant-or-self::*/@*[namespace-uri() != '']",
+    "/domain/*[not(self::metadata)]//*[namespace-uri() != '' and namespace-uri(..) = '']",
     "/domain/@id",
     "/domain/uuid",
     "/domain/sysinfo/system/entry[@name='uuid']",           /* must equal the UUID */
@@ -55,6 +60,8 @@ static const struct {
     {"/domain/devices/hostdev", "a device of the host"},
     {"/domain/devices/interface[@type='hostdev' or @type='vhostuser' or @type='vdpa']",
      "a network interface on a device or socket of the host"},
+    {"/domain/devices/interface/*[self::script or self::downscript]",
+     "a script that the host runs for a network interface"},
     {"/domain/devices/shmem", "shared memory"},
     {"/domain/devices/lease", "a lease"},
     {"/domain/devices/memory[source/path]", "memory that lies in a file"},
@@ -68,6 +75,8 @@ static const struct {
     {"/domain/devices/channel[target/@type='guestfwd']", "a guestfwd channel"},
     {"/domain/devices/crypto[backend/source]", "a crypto device of the host"},
     {"/domain/*[local-name()='commandline' or local-name()='override']", "additional arguments of QEMU"},
+    {"/domain/*[namespace-uri() != '' and not(local-name()='capabilities' or local-name()='deprecation')]",
+     "an element that is none of libvirt's"},
 };
 
 static int drop_shared(xmlDocPtr doc, struct np_error *err)

@@ -37,7 +37,8 @@ int np_xml_parse(const char *text, const char *what, const char *root, xmlDocPtr
     if (doc == NULL)
         return parse_failed(what, err);
     xmlNodePtr element = xmlDocGetRootElement(doc);
-    if (doc->intSubset != NULL || element == NULL || strcmp((const char *)element->name, root) != 0)
+    if (doc->intSubset != NULL || element == NULL || element->ns != NULL ||
+        strcmp((const char *)element->name, root) != 0)
         return np_fail(err, NP_FAILED, "%s: the root element is not <%s>", what, root);
     *out = NP_STEAL(doc);
     return 0;
@@ -111,7 +112,7 @@ int np_xml_remove_all(xmlDocPtr doc, const char *expression, struct np_error *er
 xmlNodePtr np_xml_child(xmlNodePtr parent, const char *name)
 {
     for (xmlNodePtr node = parent->children; node != NULL; node = node->next) {
-        if (node->type == XML_ELEMENT_NODE && strcmp((const char *)node->name, name) == 0)
+        if (node->type == XML_ELEMENT_NODE && node->ns == NULL && strcmp((const char *)node->name, name) == 0)
             return node;
     }
     return NULL;

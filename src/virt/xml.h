@@ -13,7 +13,7 @@
 #include <libxml/xpath.h>
 
 /*
- * Parse a text whose root element must be of that name.
+ * Parse a text whose root element must be of that name, in no namespace.
  * @param what for messages: "domain XML"
  * @param doc  out, owned: NP_XML_DOC
  */
@@ -36,7 +36,7 @@ void np_xml_remove(xmlNodePtr node);
 /* Remove whatever the expression finds; none of it may lie below another. */
 int np_xml_remove_all(xmlDocPtr doc, const char *expression, struct np_error *err);
 
-/* The first child element of that name, or NULL. */
+/* The first child element of that name, in no namespace, or NULL: what an expression of ours would find. */
 xmlNodePtr np_xml_child(xmlNodePtr parent, const char *name);
 
 /* Value of an attribute, text below a node: owned (free), NULL when absent or out of memory. */

@@ -48,7 +48,6 @@ static const struct np_xml_disk restored[] = {{"vda", "/restored/vda.qcow2", "qc
                                               {"vdb", "/restored/vdb.raw", "raw"}};
 static const char new_nvram[] = "/restored/nvram.fd";
 
-/* Whether libvirt would find an element there: it knows no namespaces. */
 static bool has_any(xmlDocPtr doc, const char *expression)
 {
     NP_XML_FOUND xmlXPathObjectPtr found = np_xml_find(doc, expression);
@@ -93,6 +92,7 @@ static void check_restored(const char *xml)
         "/domain/devices/*[local-name()='lease' or local-name()='pstore']",
         "/domain/devices/interface[@type='hostdev' or @type='vhostuser' or @type='vdpa']",
         "/domain/devices/interface/mac",
+        "/domain/devices/interface/script",
         "/domain/devices/*[self::serial or self::parallel or self::console or self::channel]/source/@path",
         "/domain/devices/*[self::serial or self::parallel or self::console or self::channel]/log",
         "/domain/devices/graphics/@socket",
@@ -101,6 +101,8 @@ static void check_restored(const char *xml)
         "/domain/os/nvram[2]",
         "/domain/os/loader[@readonly='no']",
         "/domain/*[local-name()='commandline']",
+        "/domain/*[not(self::metadata)]/descendant-or-self::*/@*[namespace-uri() != '']",
+        "/domain/*[not(self::metadata)]//*[namespace-uri() != '' and namespace-uri(..) = '']",
     };
     struct np_error err = NP_ERROR_INIT;
     NP_XML_DOC xmlDocPtr doc = NULL;

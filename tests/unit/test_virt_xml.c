@@ -645,6 +645,46 @@ static void test_relocate__properties_set_past_libvirt_are_not_left(void **state
     assert_false(has(xml, "/orig"));
 }
 
+/* libvirt takes x:socket for its socket: the first attribute of that name counts, whatever its namespace. */
+static void test_relocate__names_of_other_namespaces_are_not_left(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_AUTO_FREE char *xml = NULL;
+    const struct np_xml_disk disk[] = {{"vda", "/r/a", "raw"}};
+    ok(np_xml_relocate(
+        "<domain type='kvm' xmlns:x='u' x:id='/orig'><x:name>/orig</x:name><name>orig</name>"
+        "<metadata><x:keep x:it='1'/></metadata>"
+        "<qemu:capabilities xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><qemu:add "
+        "capability='c'/>"
+        "</qemu:capabilities><x:os>/orig</x:os><devices>"
+        "<disk><x:target dev='vdz'/><x:source file='/orig'/><source file='/orig'/><target dev='vda' "
+        "x:dev='/orig'/></disk>"
+        "<graphics type='vnc' x:socket='/orig'><x:listen type='socket' socket='/orig'/></graphics>"
+        "<audio id='1' x:type='file' type='none' x:path='/orig'/>"
+        "<interface x:type='/orig' type='user'><model "
+        "type='virtio'><x:deep><x:deeper>/orig</x:deeper></x:deep>"
+        "</model></interface></devices></domain>",
+        "new", disk, 1, NULL, &xml, &err));
+    if (has(xml, "orig"))
+        fail_msg("the original is left in\n%s", xml);
+    assert_true(has(xml, "<name>new</name>") && has(xml, "<source file=\"/r/a\"/>"));
+    assert_true(has(xml, "<x:keep x:it=\"1\"/>") && has(xml, "<qemu:add capability=\"c\"/>"));
+}
+
+/* As root by libvirtd, when the guest starts. */
+static void test_relocate__scripts_that_the_host_runs_are_not_left(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_AUTO_FREE char *xml = NULL;
+    ok(np_xml_relocate("<domain><name>n</name><devices><interface type='ethernet'><script path='/orig'/>"
+                       "<downscript path='/orig'/><model type='virtio'/></interface></devices></domain>",
+                       "new", NULL, 0, NULL, &xml, &err));
+    assert_false(has(xml, "orig"));
+    assert_true(has(xml, "<model type=\"virtio\"/>"));
+}
+
 static void test_relocate__names_are_text_never_markup(void **state)
 {
     (void)state;
@@ -776,6 +816,8 @@ int main(void)
         cmocka_unit_test(test_relocate__disk_that_the_xml_lacks_is_an_error),
         cmocka_unit_test(test_relocate__a_second_nvram_is_not_left),
         cmocka_unit_test(test_relocate__properties_set_past_libvirt_are_not_left),
+        cmocka_unit_test(test_relocate__names_of_other_namespaces_are_not_left),
+        cmocka_unit_test(test_relocate__scripts_that_the_host_runs_are_not_left),
         cmocka_unit_test(test_relocate__names_are_text_never_markup),
         cmocka_unit_test(test_xml__entities_are_refused),
         cmocka_unit_test(test_xml__broken_texts_are_refused),
