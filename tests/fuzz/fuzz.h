@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -39,6 +40,25 @@ static inline _Noreturn void broken(const char *file, int line, const char *what
         fprintf(stderr, "  class %u: %s\n", (unsigned)err->class, err->message);
     abort();
 }
+
+/* Of the processor, so that a busy machine breaks nothing. Sanitisers take a tenfold of it. */
+#define SECONDS_MAX 5
+
+static inline struct timespec processor_time(void)
+{
+    struct timespec now = {0};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return now;
+}
+
+static inline void check_time(const struct timespec *began)
+{
+    MUST(processor_time().tv_sec - began->tv_sec <= SECONDS_MAX);
+}
+
+/* First in a target: what one input takes is bounded. */
+#define BOUNDED_TIME                                                                                         \
+    __attribute__((unused)) NP_CLEANUP(check_time) const struct timespec began = processor_time()
 
 /* An error that is told must be a whole one. */
 static inline int refused(const struct np_error *err)

@@ -238,6 +238,7 @@ static void decode_node(const uint8_t *bytes, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t input_size)
 {
+    BOUNDED_TIME;
     if (input_size < 1)
         return 0;
     enum way way = input[0] >> 5;

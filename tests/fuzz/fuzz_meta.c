@@ -125,6 +125,7 @@ static void read_results(const char *text, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
+    BOUNDED_TIME;
     if (size < 1)
         return 0;
     /* Of that size exactly: the text in a record has no NUL behind it. */

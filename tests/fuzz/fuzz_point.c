@@ -211,6 +211,7 @@ static void read_deferred(struct one *one)
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
+    BOUNDED_TIME;
     if (size < 2)
         return 0;
     enum what what = input[0] % 5;

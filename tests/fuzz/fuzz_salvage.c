@@ -128,6 +128,7 @@ static void salvage_disk(struct bytes *bytes, const struct np_meta_disk *disk, b
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t input_size)
 {
+    BOUNDED_TIME;
     size_t size;
     if (input_size < 4)
         return 0;

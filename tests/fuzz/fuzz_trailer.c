@@ -128,6 +128,7 @@ static void open_stream(const uint8_t *bytes, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t input_size)
 {
+    BOUNDED_TIME;
     if (input_size < 1)
         return 0;
     size_t size;

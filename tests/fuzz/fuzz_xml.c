@@ -194,6 +194,7 @@ static void read_checkpoint(const char *xml)
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
+    BOUNDED_TIME;
     if (size < 1)
         return 0;
     NP_AUTO_FREE char *xml = text_of(input + 1, size - 1);
