@@ -71,7 +71,7 @@ fault_guest_writes()
         fault_off_writes
         return
     fi
-    said=$(lab_virsh "$(fault_writes)" | tr -d '\r\n')
+    said=$(lab_virsh "$(fault_writes)" | tr -d '\r\n') || lab_fail "the guest's writes may not all be done: $said"
     [ -z "$said" ] || lab_fail "the guest cannot write: $said"
 }
 
