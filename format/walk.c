@@ -470,7 +470,7 @@ static int compare_end(struct np_walk *walk, struct np_error *err)
 {
     const struct np_record end = {
         .header = {.type = NP_RECORD_END, .disk = NP_DISK_NONE, .pos = walk->end, .number = walk->number}};
-    struct np_record dir;
+    struct np_record dir = {0};
     NP_AUTO_FREE uint8_t *table = NULL;
     if (np_reader_whole_take(&walk->whole, &end, err) < 0 ||
         np_record_at_whole(&walk->stream->at, &walk->stream->end.dir, NP_RECORD_DIR, &dir.header, &table,
