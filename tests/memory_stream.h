@@ -155,9 +155,10 @@ static inline void write_record(struct np_writer *writer, const struct content *
 
 struct memory_stream {
     struct memory memory;
-    struct np_meta *meta;     /* of the writer; owned */
-    struct np_writer *writer; /* until memory_stream_finish */
-    struct np_stream *stream; /* afterwards */
+    struct np_meta *meta;         /* of the writer; owned */
+    struct np_writer *writer;     /* until memory_stream_finish */
+    struct np_stream *stream;     /* afterwards */
+    struct np_hash128 digests[2]; /* of the disks, where they are known */
 };
 
 static inline struct np_uuid random_uuid(void)
@@ -223,6 +224,7 @@ static inline void memory_stream_finish(struct memory_stream *out, const struct 
 {
     struct np_error err = NP_ERROR_INIT;
     ok(np_writer_disk_end(out->writer, 0, replaced, &err));
+    out->digests[0] = np_writer_totals(out->writer, 0)->digest;
     ok(np_writer_finish(out->writer, &err));
     np_writer_free(NP_STEAL(out->writer));
     memory_stream_reopen(out, name);

@@ -81,6 +81,14 @@ static inline void left_clear(struct left *left)
     close(left->room.losses_fd);
 }
 
+/* If any is found it is that of the disk that is looked at. */
+static inline void check_digest(const struct np_salvage *salvage, const struct memory_stream *of)
+{
+    struct np_hash128 digest;
+    if (np_salvage_digest(salvage, &digest))
+        assert_true(np_hash128_equal(digest, of->digests[the_disk]));
+}
+
 /* @return false: there is nothing left at all */
 static inline bool left_open(struct left *left, const struct history *history, bool older)
 {
@@ -103,6 +111,7 @@ static inline bool left_open(struct left *left, const struct history *history, b
             parts[i].losses = np_salvage_losses(left->salvages[i]);
             parts[i].disk_id = the_disk;
             left->whole = left->whole && np_salvage_is_whole(left->salvages[i]);
+            check_digest(left->salvages[i], &history->streams[left->count - 1 - i]);
             good++;
             continue;
         }
@@ -211,8 +220,10 @@ static inline bool check_left(struct left *left, const struct history *history,
     struct np_error err = NP_ERROR_INIT;
     static struct np_chain_step step;
     memset(&told, 0, sizeof(told));
-    if (!left_open(left, history, older))
+    if (!left_open(left, history, older)) {
+        left_close(left);
         return false;
+    }
     const struct content *content = &contents[left->count - 1];
     assert_true(content_count(content) < GRANULES_MAX);
     assert_int_equal(np_chain_geometry(left->chain)->size, content->geometry.size);

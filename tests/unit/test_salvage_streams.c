@@ -52,9 +52,20 @@ static void begin_big_stream(struct big *big, size_t layer)
 /* Most granules of a full are zero, so that there are many records and few bytes. */
 static void change(struct content *content, bool *described, bool full)
 {
-    uint64_t count = content_count(content);
+    uint64_t count = content_count(content), zeroes = 0;
+    bool every = full || pick(3) == 0;
     for (uint64_t w = 0; w * PER_WINDOW < count; w++) {
-        if (!full && pick(3) > 0)
+        if (zeroes == 0 && pick(40) == 0)
+            zeroes = 1 + pick(6);
+        if (zeroes > 0) {
+            zeroes--;
+            for (uint64_t i = w * PER_WINDOW; i < (w + 1) * PER_WINDOW && i < count; i++) {
+                content->granules[i] = 0;
+                described[i] = true;
+            }
+            continue;
+        }
+        if (!every && pick(3) > 0)
             continue;
         for (uint64_t n = pick(9) == 0 ? pick(PER_WINDOW) : 1; n > 0; n--) {
             uint64_t i = w * PER_WINDOW + pick(PER_WINDOW);
@@ -71,7 +82,8 @@ static void next_contents(struct big *big, size_t layer)
     for (unsigned d = 0; d < DISKS; d++) {
         struct content *now = &big->contents[d][layer];
         const struct content *old = layer > 0 ? &big->contents[d][layer - 1] : NULL;
-        uint64_t windows = pick(3) == 0 ? 1 + pick(WINDOWS_MAX) : pick(12);
+        /* Often there is one record, or a few, behind the first leaf. */
+        uint64_t windows = pick(3) == 0 ? 1 + pick(WINDOWS_MAX) : pick(3) == 0 ? 1024 + pick(100) : pick(12);
         uint64_t size = old != NULL && pick(2) > 0 ? old->geometry.size
                                                    : windows * CHUNK + (pick(2) == 0 ? pick(CHUNK) : 0);
         *now = content_new(size, CHUNK, GRANULE);
@@ -136,8 +148,10 @@ static void write_big_stream(struct big *big, size_t layer)
         write_window(big, layer, d, at[d]);
         at[d] = np_min_u64(at[d] + CHUNK, size[d]);
     }
-    for (uint16_t d = 0; d < DISKS; d++)
+    for (uint16_t d = 0; d < DISKS; d++) {
         ok(np_writer_disk_end(writer, d, NULL, &err));
+        big->history.streams[layer].digests[d] = np_writer_totals(writer, d)->digest;
+    }
     ok(np_writer_blob(writer, "domain.xml", "<domain/>", 9, &err));
     ok(np_writer_finish(writer, &err));
     np_writer_free(NP_STEAL(big->history.streams[layer].writer));
@@ -188,7 +202,20 @@ static void damage_records(struct damaged *damaged, const struct memory *good, c
     size_t count = list_records(good, records, RECORDS_MAX),
            other_count = list_records(other, others, RECORDS_MAX);
     size_t a = pick(count), b = pick(count), c = pick(other_count), indexes = 0;
-    switch (pick(8)) {
+    switch (pick(10)) {
+    case 8:
+    case 9: /* a leaf, and some records before and behind it */
+        b = a;
+        while (a < count && records[a].header.type != NP_RECORD_INDEX)
+            a++;
+        if (a == count)
+            break;
+        flip_in(memory, &records[a]);
+        for (uint64_t n = pick(4); n > 0; n--)
+            flip_in(memory, &records[np_min_u64(count - 1, a - np_min_u64(a, 4) + pick(9))]);
+        if (pick(2) == 0)
+            flip_in(memory, &records[b]);
+        break;
     case 0: /* some records, and some leaves */
         for (uint64_t n = 1 + pick(4); n > 0; n--)
             flip_in(memory, &records[pick(count)]);
@@ -288,6 +315,162 @@ static void test_salvage_streams__each_granule_of_each_disk_is_as_it_was_or_told
             fprintf(stderr, "seed %ju\n", (uintmax_t)seed);
         run_big(seed);
     }
+}
+
+/* ---- at the border of two leaves ---- */
+
+#define LEAF 1024 /* records that a leaf lists at most */
+
+/* A full, and an increment with one record more than a leaf lists: records 1 to LEAF, their leaf, one more,
+ * its leaf. */
+struct border {
+    struct history history;
+    struct content contents[2];
+    struct left left;
+};
+
+static void border_begin(struct border *it)
+{
+    NP_AUTO_FREE bool *described = calloc((LEAF + 6) * PER_WINDOW + 1, 1);
+    *it = (struct border){0};
+    the_disk = 0;
+    memset(described, true, (LEAF + 6) * PER_WINDOW);
+    for (unsigned layer = 0; layer < 2; layer++) {
+        it->contents[layer] = content_new((LEAF + 6) * CHUNK, CHUNK, GRANULE);
+        for (uint64_t w = 0; w < LEAF + 6; w++)
+            it->contents[layer].granules[w * PER_WINDOW] = (uint32_t)w + 1;
+        for (uint64_t w = 0; layer == 1 && w <= LEAF; w++) {
+            it->contents[1].granules[w * PER_WINDOW] = (uint32_t)w + 100000;
+            described[w * PER_WINDOW] = true;
+        }
+        add_stream(&it->history, &it->contents[layer], described);
+        memset(described, false, (LEAF + 6) * PER_WINDOW);
+    }
+}
+
+static void border_clear(struct border *it)
+{
+    for (unsigned layer = 0; layer < 2; layer++)
+        content_clear(&it->contents[layer]);
+    history_clear(&it->history);
+}
+
+/* Lose the headers of some records of the increment, and the table of one; both lists end with 0. */
+static void lose_at_border(struct border *it, const uint64_t *headers, uint64_t table, bool trailer)
+{
+    const struct memory *good = &it->history.streams[1].memory;
+    struct np_record_header header;
+    left_begin(&it->left, &it->history, 1);
+    struct memory *memory = &it->left.streams[1].memory;
+    for (; *headers > 0; headers++)
+        memory->bytes[record_at(good, *headers, &header) + 30] ^= 1;
+    if (table > 0)
+        memory->bytes[record_at(good, table, &header) + NP_RECORD_HEADER_SIZE + 20] ^= 1;
+    if (trailer) /* META, DIR and END, behind two leaves and the root */
+        memory->size = record_at(good, LEAF + 5, &header);
+    assert_true(check_left(&it->left, &it->history, it->contents, false));
+    left_clear(&it->left);
+}
+
+/* No leaf tells of a record whose leaf is lost too. So what lies there is in doubt. */
+static void test_salvage_streams__a_record_that_is_lost_with_its_leaf_is_in_doubt(void **state)
+{
+    (void)state;
+    const struct {
+        uint64_t headers[4], table;
+    } losses[] = {
+        {{LEAF, LEAF + 1}, 0},           /* the last before its leaf */
+        {{LEAF, LEAF + 1, LEAF + 2}, 0}, /* and all of the next leaf's */
+        {{500, LEAF + 1}, 0},            /* one in the middle */
+        {{LEAF, LEAF + 2}, LEAF + 1},    /* between them a leaf that cannot be read */
+    };
+    struct border it;
+    border_begin(&it);
+    for (size_t i = 0; i < NP_ARRAY_SIZE(losses); i++) {
+        lose_at_border(&it, losses[i].headers, losses[i].table, false);
+        assert_true(told.lost[(losses[i].headers[0] - 1) * PER_WINDOW]);
+    }
+    border_clear(&it);
+}
+
+/* And what a leaf tells of makes nothing doubtful that it does not list. */
+static void test_salvage_streams__a_record_that_a_leaf_lists_puts_no_other_in_doubt(void **state)
+{
+    (void)state;
+    struct border it;
+    border_begin(&it);
+    lose_at_border(&it, (const uint64_t[]){0}, 0, true);
+    uint64_t possible = told.possible_bytes;
+    assert_in_range(possible, 1, 6 * CHUNK);
+    lose_at_border(&it, (const uint64_t[]){LEAF, 0}, 0, true);
+    assert_int_equal(told.possible_bytes, possible);
+    assert_int_equal(told.lost_bytes, GRANULE);
+    /* Nor does a leaf that is lost, but for what may have been beside it. */
+    lose_at_border(&it, (const uint64_t[]){LEAF + 1, 0}, 0, true);
+    assert_int_equal(told.possible_bytes, possible + CHUNK - GRANULE);
+    assert_int_equal(told.lost_bytes, 0);
+    border_clear(&it);
+}
+
+/* ---- bytes too many and too few ---- */
+
+/* A header is found wherever it lies, also across the border of what is read at once. */
+static void test_salvage_streams__bytes_too_many_or_too_few_cost_one_record(void **state)
+{
+    (void)state;
+    struct border it;
+    struct np_record_header header;
+    const size_t places[] = {0, 1, 48, 94, 95, 96, 97};
+    NP_AUTO_FREE uint8_t *noise = calloc(1, 256 << 10);
+    border_begin(&it);
+    for (size_t i = 0; i < NP_ARRAY_SIZE(places); i++) {
+        left_begin(&it.left, &it.history, 1);
+        size_t at = record_at(&it.history.streams[1].memory, 5, &header);
+        insert(&it.left.streams[1].memory, at, noise, (256 << 10) - places[i] - at);
+        assert_true(check_left(&it.left, &it.history, it.contents, false));
+        assert_int_equal(told.lost_bytes + told.possible_bytes, 0);
+        left_clear(&it.left);
+    }
+    left_begin(&it.left, &it.history, 1);
+    size_t at = record_at(&it.history.streams[1].memory, 7, &header) + NP_RECORD_HEADER_SIZE;
+    cut_out(&it.left.streams[1].memory, at + 100, at + 1100);
+    assert_true(check_left(&it.left, &it.history, it.contents, false));
+    assert_int_equal(told.lost_bytes, GRANULE);
+    assert_int_equal(told.possible_bytes, 0);
+    left_clear(&it.left);
+    border_clear(&it);
+}
+
+/* ---- who serves instead ---- */
+
+static void add_zeroes(struct history *history, uint64_t size);
+
+/* A ZERO record does, also one that is lost and that the index still tells of. */
+static void test_salvage_streams__zeroes_of_an_older_stream_are_told_as_its(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    struct content contents[2] = {content_new(5 * CHUNK, CHUNK, GRANULE),
+                                  content_new(5 * CHUNK, CHUNK, GRANULE)};
+    the_disk = 0;
+    add_zeroes(&history, 5 * CHUNK);
+    add_zeroes(&history, 5 * CHUNK);
+    for (unsigned lost = 0; lost < 2; lost++) {
+        struct left left;
+        struct np_record_header header;
+        left_begin(&left, &history, 1);
+        left.streams[1].gone = true;
+        if (lost)
+            left.streams[0].memory.bytes[record_at(&left.streams[0].memory, 1, &header) + 30] ^= 1;
+        assert_true(check_left(&left, &history, contents, true));
+        assert_int_equal(told.possible_bytes, 5 * CHUNK);
+        for (size_t i = 0; i < 5 * PER_WINDOW; i++)
+            assert_int_equal(told.instead[i], 1);
+        left_clear(&left);
+    }
+    content_clear(&contents[0]);
+    content_clear(&contents[1]);
+    history_clear(&history);
 }
 
 /* ---- large disks ---- */
@@ -432,6 +615,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_salvage_streams__each_granule_of_each_disk_is_as_it_was_or_told_as_lost),
+        cmocka_unit_test(test_salvage_streams__a_record_that_is_lost_with_its_leaf_is_in_doubt),
+        cmocka_unit_test(test_salvage_streams__a_record_that_a_leaf_lists_puts_no_other_in_doubt),
+        cmocka_unit_test(test_salvage_streams__bytes_too_many_or_too_few_cost_one_record),
+        cmocka_unit_test(test_salvage_streams__zeroes_of_an_older_stream_are_told_as_its),
         cmocka_unit_test(test_salvage_streams__a_huge_disk_that_was_small_in_between_takes_no_time),
         cmocka_unit_test(test_salvage_streams__what_is_read_is_a_small_multiple_of_what_is_there),
         cmocka_unit_test(test_salvage_streams__a_stream_is_not_taken_for_one_inside_its_payload),
