@@ -404,8 +404,8 @@ static int restore_from_origin(struct np_restore *restore, struct np_error *err)
         return -1;
     if (restore_disks(restore, &origin, err) == 0)
         return 0;
-    if (err->class == NP_DAMAGED && origin.set != NULL && restore->request->salvage == NP_SALVAGE_NO)
-        np_restore_name_good_points(restore->request, &origin, err);
+    if (err->class == NP_DAMAGED && restore->request->salvage == NP_SALVAGE_NO)
+        np_restore_say_what_next(restore->request, &origin, err);
     return -1;
 }
 

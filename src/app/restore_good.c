@@ -38,8 +38,8 @@ static bool is_good(const struct np_restore_request *request, struct np_origin *
     return wanted > 0;
 }
 
-void np_restore_name_good_points(const struct np_restore_request *request, struct np_origin *origin,
-                                 struct np_error *err)
+static void name_good_points(const struct np_restore_request *request, struct np_origin *origin,
+                             struct np_error *err)
 {
     const struct np_point *failed = origin->point;
     char names[SHOWN * (NP_POINT_ID_MAX + 2)] = "";
@@ -55,4 +55,14 @@ void np_restore_name_good_points(const struct np_restore_request *request, struc
     origin->point = failed;
     snprintf(err->message + length, sizeof(err->message) - length,
              shown > 0 ? "; still good (--until): %s" : "; no other point of the set is still good", names);
+}
+
+void np_restore_say_what_next(const struct np_restore_request *request, struct np_origin *origin,
+                              struct np_error *err)
+{
+    if (origin->set != NULL)
+        name_good_points(request, origin, err);
+    size_t length = strlen(err->message);
+    snprintf(err->message + length, sizeof(err->message) - length,
+             "; --salvage takes what is left of this one");
 }

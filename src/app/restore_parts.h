@@ -50,11 +50,12 @@ int np_restore_companions(const struct np_restore_dir *dir, const struct np_comp
                           const char *format, struct np_restore_result *result, struct np_error *err);
 
 /**
- * Add to the error of a restore from a set which other points can still be restored, the newest first: those
- * whose streams are all there and linked, and none of which the error names. No data is read.
+ * Add to the error of a restore from damaged streams which other points of the set can still be restored, the
+ * newest first: those whose streams are all there and linked, and none of which the error names; and that
+ * what is left can be had. No data is read.
  */
-void np_restore_name_good_points(const struct np_restore_request *request, struct np_origin *origin,
-                                 struct np_error *err);
+void np_restore_say_what_next(const struct np_restore_request *request, struct np_origin *origin,
+                              struct np_error *err);
 
 /** A restore under way. */
 struct np_restore {
