@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """
-hostile_sets.py GOLDEN DIR: backup sets with all sums right that nobody means well with, one a directory below DIR.
-GOLDEN has the writer of streams. Prints a line for each: its name, and the exit statuses that are right for
+hostile_sets.py GOLDEN DIR [UUID]: backup sets with all sums right that nobody means well with, one a directory below DIR.
+GOLDEN has the writer of streams; UUID is the domain's that they say they are of. Prints a line for each: its name, and the exit statuses that are right for
 verify and for restore, as a regular expression each.
 """
 
@@ -17,6 +17,7 @@ from sums import compress, xxh128  # noqa: E402
 from writer import Writer  # noqa: E402
 
 DIR = Path(sys.argv[2])
+DOMAIN = sys.argv[3] if len(sys.argv) > 3 else uuid(3, 1)
 TOP = (1 << 53) - 1
 MIB = 1 << 20
 UGLY = "\x1b]0;owned\x07\x1b[2J\nnbdpull: good\r\x9b31m\x7f\u202egnp.nbp\u2028\u2066\u200f"
@@ -28,7 +29,7 @@ class Set:
         for area in ("points", "streams", "config"):
             (self.path / area).mkdir(parents=True)
         self.head = {"format": "nbdpull-set", "version": 1, "uuid": uuid(5, 1),
-                     "domain": {"name": domain, "uuid": uuid(3, 1)}, "next": 100, "committed": 1,
+                     "domain": {"name": domain, "uuid": DOMAIN}, "next": 100, "committed": 1,
                      "home": {"id": "6e6200010000", "host": "", "dev": "0", "ino": "0"}, **head}
         (self.path / "set.json").write_text(json.dumps(self.head))
         print(name, verify, restore)
