@@ -47,8 +47,11 @@ int np_checkpoint_xml_targets(const char *xml, struct np_names *targets, struct 
     return 0;
 }
 
-/* The saved XML names a parent that may be gone and describes the domain as it was: neither is needed, and
- * both can make libvirt refuse. */
+/*
+ * The saved XML names a parent that may be gone and describes the domain as it was: neither is needed, and
+ * both can make libvirt refuse. Ours has the bitmaps that libvirt names like the checkpoint; another name is
+ * nobody's.
+ */
 int np_checkpoint_xml_saved(const char *saved_xml, const char *name, xmlDocPtr *doc, struct np_error *err)
 {
     if (np_xml_parse(saved_xml, "checkpoint XML", "domaincheckpoint", doc, err) < 0)
@@ -60,6 +63,6 @@ int np_checkpoint_xml_saved(const char *saved_xml, const char *name, xmlDocPtr *
                        found != NULL ? found : "", name);
     return np_xml_remove_all(*doc,
                              "/domaincheckpoint/parent | /domaincheckpoint/domain | "
-                             "/domaincheckpoint/disks/disk/@size",
+                             "/domaincheckpoint/disks/disk/@size | /domaincheckpoint/disks/disk/@bitmap",
                              err);
 }

@@ -19,7 +19,8 @@ int np_checkpoint_xml_size(const char *xml, const char *target, struct np_checkp
 int np_checkpoint_xml_targets(const char *xml, struct np_names *targets, struct np_error *err);
 
 /*
- * A saved XML as libvirt can be told of it again.
+ * A saved XML as libvirt can be told of it again: without parent, domain and sizes, each bitmap named like
+ * it.
  * @param saved_xml hostile
  * @param name      the checkpoint that it must be of; NP_DAMAGED else
  * @param doc       out, owned: NP_XML_DOC; on failure too

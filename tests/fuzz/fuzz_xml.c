@@ -185,7 +185,8 @@ static void read_checkpoint(const char *xml)
     }
     MUST(readable);
     MUST(!has_any(
-        doc, "/domaincheckpoint/parent | /domaincheckpoint/domain | /domaincheckpoint/disks/disk/@size"));
+        doc, "/domaincheckpoint/parent | /domaincheckpoint/domain | /domaincheckpoint/disks/disk/@size | "
+             "/domaincheckpoint/disks/disk/@bitmap"));
     MUST_WORK(np_xml_dump(doc, &again, &err));
     NP_CLEANUP(cleanup_names) struct np_names kept = {0};
     MUST_WORK(np_checkpoint_xml_targets(again, &kept, &err));

@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include "../../src/virt/checkpoint_xml.h"
 #include "../../src/virt/disks.h"
 #include "../../src/virt/job_xml.h"
 #include "../../src/virt/virt_error.h"
@@ -714,6 +715,25 @@ static void expect_refused(const char *text)
     assert_null(out);
 }
 
+/* A file of a set that was damaged or made must not have an increment read another checkpoint's bitmap. */
+static void test_checkpoint_xml__its_bitmaps_are_its_own(void **state)
+{
+    (void)state;
+    static const char saved[] =
+        "<domaincheckpoint><name>nbdpull-1</name><parent><name>gone</name></parent><disks>"
+        "<disk name='vda' checkpoint='bitmap' bitmap='nbdpull-2' size='7'/><disk name='vdb' checkpoint='no'/>"
+        "</disks><domain type='qemu'><name>web</name></domain></domaincheckpoint>";
+    NP_XML_DOC xmlDocPtr doc = NULL;
+    NP_AUTO_FREE char *xml = NULL;
+    struct np_error err = NP_ERROR_INIT;
+    assert_int_equal(np_checkpoint_xml_saved(saved, "nbdpull-1", &doc, &err), 0);
+    assert_int_equal(np_xml_dump(doc, &xml, &err), 0);
+    assert_non_null(strstr(xml, "<disk name=\"vda\" checkpoint=\"bitmap\"/>"));
+    assert_null(strstr(xml, "nbdpull-2"));
+    assert_null(strstr(xml, "gone"));
+    assert_null(strstr(xml, "web"));
+}
+
 static void test_xml__entities_are_refused(void **state)
 {
     (void)state;
@@ -803,6 +823,7 @@ int main(void)
         cmocka_unit_test(test_disks__target_too_long_or_missing_is_refused),
         cmocka_unit_test(test_disks__qcow2_of_version_2_holds_no_bitmap),
         cmocka_unit_test(test_job_xml__lists_every_disk),
+        cmocka_unit_test(test_checkpoint_xml__its_bitmaps_are_its_own),
         cmocka_unit_test(test_job_xml__checkpoint_covers_only_what_is_backed_up),
         cmocka_unit_test(test_job_xml__wrong_specs_are_refused),
         cmocka_unit_test(test_job_xml__readback_must_be_what_was_asked),
