@@ -137,9 +137,13 @@ int np_lock_take(int dir, const char *set_path, const char *command, int *fd, st
     }
 
     /* On a full disk the text cannot be written, and what frees room needs the lock. */
-    struct np_error ignored = NP_ERROR_INIT;
-    if (!is_ours_alone(lock) || fchmod(lock, 0600) < 0 || write_holder(lock, path, command, &ignored) < 0)
-        np_log_debug("%s: cannot write who holds the lock", path);
+    if (is_ours_alone(lock)) {
+        struct np_error why = NP_ERROR_INIT;
+        if (fchmod(lock, 0600) < 0)
+            np_log_warning("%s: cannot set its mode: %s", path, strerror(errno));
+        else if (write_holder(lock, path, command, &why) < 0)
+            np_log_warning("who holds the lock is not said: %s", why.message);
+    }
     *fd = np_steal_fd(&lock);
     return 0;
 }

@@ -138,12 +138,12 @@ may_pass()
 }
 
 # A chain that cannot be read is not built on, and an estimate says so. What set.json counts as committed is a hint beside
-# the records that are rebuilt.
+# the records that are rebuilt, and who holds the lock is for people.
 warns()
 {
     case $1 in
     estimate) grep -q 'warning: .*: its chain is broken' "$LAB_DIR/tmp/fault.err" ;;
-    repair) grep -q 'warning: .*/set.json: ' "$LAB_DIR/tmp/fault.err" ;;
+    repair) grep -q -E 'warning: .*/(set.json|lock): ' "$LAB_DIR/tmp/fault.err" ;;
     *) false ;;
     esac
 }
