@@ -209,6 +209,9 @@ int np_set_has_point_files(struct np_set *set, const char *point_id, bool *has, 
  */
 int np_set_remove_debris(struct np_set *set, struct np_error *err);
 
+/** Remove temporary files only, and say so in the log: np_set_remove_debris does that too. */
+int np_set_remove_unfinished(struct np_set *set, struct np_error *err);
+
 /** A readable copy: config/ID/NAME, synced; replaces an older one. @param name checked: np_name_is_safe */
 int np_set_config_write(struct np_set *set, const char *point_id, const char *name, const void *bytes,
                         size_t size, struct np_error *err);

@@ -179,6 +179,8 @@ static bool is_of_set_json(const struct np_repair_step *step)
 static int act(struct np_repair *repair, struct np_error *err)
 {
     struct np_repair_result *plan = repair->plan;
+    if (np_set_remove_unfinished(repair->set, err) < 0)
+        return -1;
     for (size_t i = 0; i < plan->step_count; i++, plan->done++) {
         struct np_repair_step *step = &plan->steps[i];
         bool changes = step->action == NP_REPAIR_REBUILD || step->action == NP_REPAIR_ASIDE;

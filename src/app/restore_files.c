@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char *const companion_endings[] = {".original.xml", ".xml", ".nvram"};
+const char *const np_companion_endings[] = {".original.xml", ".xml", ".nvram", NULL};
 
 void np_companions_clear(struct np_companions *companions)
 {
@@ -65,6 +65,7 @@ int np_restore_dir_open(const char *path, const char *domain, struct np_restore_
     dir->path = realpath(path, NULL);
     if (dir->path == NULL)
         return np_fail_errno(err, NP_FAILED, errno, "%s", path);
+    np_restore_warn_of_unfinished(dir);
     return np_dir_sync_name(dir->fd, path, err);
 }
 
@@ -90,9 +91,9 @@ int np_restore_refuse_existing(const struct np_restore_dir *dir, const char *fil
 
 int np_restore_refuse_companions(const struct np_restore_dir *dir, struct np_error *err)
 {
-    for (size_t i = 0; i < sizeof(companion_endings) / sizeof(companion_endings[0]); i++) {
+    for (size_t i = 0; np_companion_endings[i] != NULL; i++) {
         char file[300];
-        snprintf(file, sizeof(file), "%s%s", dir->name, companion_endings[i]);
+        snprintf(file, sizeof(file), "%s%s", dir->name, np_companion_endings[i]);
         if (np_restore_refuse_existing(dir, file, err) < 0)
             return -1;
     }

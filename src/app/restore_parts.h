@@ -40,6 +40,13 @@ int np_restore_dir_open(const char *path, const char *domain, struct np_restore_
 /** @param keep false: remove it again if this run made it */
 void np_restore_dir_close(struct np_restore_dir *dir, bool keep);
 
+/**
+ * Mark the directory as one that a restore writes into, until fd is closed; and warn, in one line, of the
+ * hidden files that earlier ones left there, unless another one is at work. They stay: only who owns them
+ * knows.
+ */
+void np_restore_warn_of_unfinished(const struct np_restore_dir *dir);
+
 /** Refuse when a file of that name is there. */
 int np_restore_refuse_existing(const struct np_restore_dir *dir, const char *file, struct np_error *err);
 /** The same for all companions' names. */
@@ -48,6 +55,8 @@ int np_restore_refuse_companions(const struct np_restore_dir *dir, struct np_err
 /** Write NAME.original.xml, NAME.xml and NAME.nvram; adds them to result->files. */
 int np_restore_companions(const struct np_restore_dir *dir, const struct np_companions *companions,
                           const char *format, struct np_restore_result *result, struct np_error *err);
+
+extern const char *const np_companion_endings[]; /**< of their names; NULL at the end */
 
 /**
  * Add to the error of a restore from damaged streams which other points of the set can still be restored, the

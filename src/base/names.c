@@ -66,13 +66,27 @@ int np_names_of_dir(int dir, const char *path, struct np_names *names, struct np
     return 0;
 }
 
+/* The NAME of ours: what may be a key of a set, or a file of a restore. */
+static bool may_be_ours(const char *name, size_t length)
+{
+    return length >= 1 && name[0] != '.' && name[0] != '-' &&
+           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") >= length;
+}
+
+bool np_names_is_unfinished(const char *name, const char *ending, size_t *length)
+{
+    const size_t tail = strlen(".01234567.") + strlen(ending);
+    size_t whole = strlen(name);
+    if (name[0] != '.' || whole <= 1 + tail)
+        return false;
+    const char *at = name + whole - tail;
+    *length = whole - tail - 1;
+    return at[0] == '.' && strspn(at + 1, "0123456789abcdef") == 8 && at[9] == '.' &&
+           strcmp(at + 10, ending) == 0 && may_be_ours(name + 1, *length);
+}
+
 bool np_names_is_temporary(const char *name)
 {
-    static const char end[] = ".01234567.tmp";
-    const size_t end_size = sizeof(end) - 1;
-    size_t length = strlen(name);
-    if (name[0] != '.' || length <= end_size)
-        return false;
-    const char *at = name + length - end_size;
-    return at[0] == '.' && strspn(at + 1, "0123456789abcdef") == 8 && strcmp(at + 9, ".tmp") == 0;
+    size_t length;
+    return np_names_is_unfinished(name, "tmp", &length);
 }

@@ -154,10 +154,15 @@ static int remove_from_area(struct np_set *set, const char *area, uint64_t newes
     return 0;
 }
 
+int np_set_remove_unfinished(struct np_set *set, struct np_error *err)
+{
+    return set->store->ops->sweep(set->store, err);
+}
+
 int np_set_remove_debris(struct np_set *set, struct np_error *err)
 {
     uint64_t newest;
-    if (set->store->ops->sweep(set->store, err) < 0 || newest_committed(set, &newest, err) < 0)
+    if (np_set_remove_unfinished(set, err) < 0 || newest_committed(set, &newest, err) < 0)
         return -1;
     for (size_t i = 0; i < NP_ARRAY_SIZE(areas); i++) {
         if (remove_from_area(set, areas[i], newest, err) < 0)

@@ -380,6 +380,14 @@ static int set_aside(struct np_store *store, const char *key, char to[NP_STORE_A
 
 static int sweep_below(int dir, const char *path, const char *name, int depth, struct np_error *err);
 
+/* Nobody else writes: who sweeps has the lock. A directory or a link of such a name is not ours. */
+static bool is_left_by_put(int dir, const char *name)
+{
+    struct stat st;
+    return np_names_is_temporary(name) && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISREG(st.st_mode);
+}
+
 /* Remove the temporary files in a directory, and in its directories down to depth. */
 static int sweep_dir(int dir, const char *path, int depth, struct np_error *err)
 {
@@ -388,7 +396,7 @@ static int sweep_dir(int dir, const char *path, int depth, struct np_error *err)
         return -1;
     for (size_t i = 0; i < names.count; i++) {
         const char *name = names.list[i];
-        if (np_names_is_temporary(name)) {
+        if (is_left_by_put(dir, name)) {
             if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
                 return np_fail_errno(err, NP_FAILED, errno, "%s/%s: cannot remove", path, name);
             np_log_info("removed %s/%s, which an interrupted run left", path, name);
