@@ -436,8 +436,9 @@ if [ -n "${NBDPULL_SEED:-}" ]; then
     one_history "$NBDPULL_SEED"
 else
     seeds=()
+    RANDOM=${NBDPULL_CHOICE:-$SRANDOM}
     for ((i = 0; i < ${NBDPULL_SEEDS:-3}; i++)); do
-        seeds+=("$(od -An -N 4 -t u4 /dev/urandom | tr -d ' ')")
+        seeds+=($((RANDOM << 15 | RANDOM)))
     done
     for seed in "${seeds[@]}"; do
         one_history "$seed"

@@ -35,9 +35,10 @@ hostile()
 }
 streams() { (cd "$1/streams" && sha256sum ./*); }
 
+RANDOM=${NBDPULL_CHOICE:-$SRANDOM}
 some=${NBDPULL_HOSTILE:+all}${NBDPULL_ALL_SETS:+all}
 while read -r name _; do
-    [[ $name =~ ${NBDPULL_HOSTILE:-.} ]] && { [ -n "$some" ] || [ $((SRANDOM % 4)) -eq 0 ]; } || continue
+    [[ $name =~ ${NBDPULL_HOSTILE:-.} ]] && { [ -n "$some" ] || [ $((RANDOM % 4)) -eq 0 ]; } || continue
     taken=$((taken + 1))
     set=$LAB_DIR/sets/$name
     streams "$set" >"$LAB_DIR/tmp/streams"

@@ -400,6 +400,7 @@ static void run_large(void)
 int main(void)
 {
     const char *how = getenv("NBDPULL_FAULTS"), *asked = getenv("NBDPULL_DAMAGE_SEED");
+    asked = asked != NULL ? asked : getenv("NBDPULL_CHOICE");
     all = how != NULL && strcmp(how, "all") == 0;
     seed = asked != NULL ? strtoull(asked, NULL, 10) : (uint64_t)time(NULL);
     if (!all)

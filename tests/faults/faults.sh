@@ -32,7 +32,7 @@ fault_start()
     lab_start
     : "${NBDPULL_STOP_AT:?is the library that stops the program}"
     lab_is_sanitised && lab_skip "a sanitised program and the library that stops it crash together"
-    RANDOM=${NBDPULL_FAULTS_SEED:=$((SRANDOM % 32768))}
+    RANDOM=${NBDPULL_FAULTS_SEED:=${NBDPULL_CHOICE:-$((SRANDOM % 32768))}}
     lab_note "NBDPULL_FAULTS_SEED=$NBDPULL_FAULTS_SEED"
     FAULT_SET=$LAB_DIR/set
     lab_domain ${FAULT_OFF:+--off} "$LAB_NAME" vda:qcow2:5M vdb:raw:3000320
