@@ -42,6 +42,19 @@ bool np_companions_slot(struct np_companions *companions, const char *name, char
     return false;
 }
 
+static int open_dir(const char *path, struct np_restore_dir *dir, struct np_error *err)
+{
+    if (dir->made && np_file_set_mode(AT_FDCWD, path, path, S_IFDIR, 0700, err) < 0)
+        return -1;
+    dir->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (dir->made ? O_NOFOLLOW : 0));
+    if (dir->fd < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open the target directory", path);
+    if (faccessat(dir->fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: the target directory is not writable", path);
+    dir->path = realpath(path, NULL);
+    return dir->path != NULL ? 0 : np_fail_errno(err, NP_FAILED, errno, "%s", path);
+}
+
 int np_restore_dir_open(const char *path, const char *domain, struct np_restore_dir *dir,
                         struct np_error *err)
 {
@@ -51,20 +64,13 @@ int np_restore_dir_open(const char *path, const char *domain, struct np_restore_
     dir->made = mkdir(path, 0700) == 0;
     if (!dir->made && errno != EEXIST)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create the target directory", path);
-    if (dir->made && np_file_set_mode(AT_FDCWD, path, path, S_IFDIR, 0700, err) < 0)
-        return -1;
-    dir->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (dir->made ? O_NOFOLLOW : 0));
-    if (dir->fd < 0) {
-        np_fail_errno(err, NP_FAILED, errno, "%s: cannot open the target directory", path);
+    if (open_dir(path, dir, err) < 0) {
+        np_cleanup_fd(&dir->fd);
         if (dir->made)
             rmdir(path);
+        *dir = (struct np_restore_dir){.fd = -1};
         return -1;
     }
-    if (faccessat(dir->fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
-        return np_fail_errno(err, NP_FAILED, errno, "%s: the target directory is not writable", path);
-    dir->path = realpath(path, NULL);
-    if (dir->path == NULL)
-        return np_fail_errno(err, NP_FAILED, errno, "%s", path);
     np_restore_warn_of_unfinished(dir);
     return np_dir_sync_name(dir->fd, path, err);
 }

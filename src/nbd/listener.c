@@ -2,6 +2,7 @@
 
 #include "nbdpull/cleanup.h"
 #include "nbdpull/file.h"
+#include "nbdpull/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -88,7 +89,8 @@ int np_listener_open(struct np_listener *listener, int backlog, struct np_error 
         return -1;
     snprintf(listener->path, sizeof(listener->path), "%s/nbd", directory);
     int result = listen_at(listener, backlog, err) < 0 ? -1 : hide(listener, err);
-    rmdir(directory);
+    if (rmdir(directory) < 0)
+        np_log_warning("%s: cannot remove: %s", directory, strerror(errno));
     return result;
 }
 

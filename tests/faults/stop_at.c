@@ -407,13 +407,12 @@ int openat64(int dir, const char *path, int flags, ...)
     if (made && fd >= 0)
         record_name("file", dir, path);
     record_leave(recorded);
-    if (leave(verdict) && fd >= 0) {
-        close(fd);
+    if (leave(verdict) || verdict == FAIL) {
+        if (fd >= 0)
+            syscall(SYS_close, fd);
         fd = -1;
         errno = fault_errno;
     }
-    if (verdict == FAIL)
-        errno = fault_errno;
     return fd;
 }
 
