@@ -103,6 +103,21 @@ lab_small_dev()
     mount --move "$dev" /dev
 }
 
+# An empty /var/tmp, but for the project where that is its place.
+lab_hide_var_tmp()
+{
+    local kept
+    kept=$(mktemp -d /tmp/nbdpull-source.XXXXXX)
+    mount --bind "$NBDPULL_SOURCE" "$kept"
+    mount -t tmpfs -o mode=1777 tmpfs /var/tmp
+    if [ ! -e "$NBDPULL_SOURCE" ]; then
+        mkdir -p "$NBDPULL_SOURCE"
+        mount --bind "$kept" "$NBDPULL_SOURCE"
+    fi
+    umount "$kept"
+    rmdir "$kept"
+}
+
 # Inside the namespaces: hide the machine's libvirt and its state.
 lab_hide_machine()
 {
@@ -112,7 +127,7 @@ lab_hide_machine()
     rmdir "$dev"
     mount -t tmpfs -o mode=755 tmpfs /run
     mkdir -p /run/libvirt /run/lock
-    mount -t tmpfs -o mode=1777 tmpfs /var/tmp
+    lab_hide_var_tmp
     for dir in /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt; do
         if [ -d $dir ]; then
             mount -t tmpfs -o mode=755 tmpfs $dir
