@@ -4,9 +4,11 @@
 #   fault_start
 #   fault_each inc "files virt nbd" "kill"     rounds over the steps of an increment, or over some of them
 #
-# Ways: those of stop_at.c; and qemu, libvirtd, guardian, servers, which kill somebody else: the domain's QEMU, the daemon
-# (another one is started), the run's guardian, its qemu-nbds. Levels: full, inc, new (auto into a new set), recover (an
-# increment that finds a run which was killed together with its guardian).
+# Ways: those of stop_at.c; and qemu, libvirtd, guardian, servers, which kill somebody else: the domain's QEMU (-gone: and
+# libvirt has seen it when the run goes on), the daemon (another one is started; -late: 12 s later, when the run has given
+# up), the run's guardian, its qemu-nbds. Levels: full, inc, new (auto into a new set), recover (an
+# increment that finds a run which was killed together with its guardian; of a guest that is off, when libvirt had not yet
+# heard of its bitmap).
 #
 # A round: the guest writes; a backup is ended at the step, where the guest writes again; then the set is readable,
 # has the point whole or not at all, its newest point restores exactly; what the way of ending promises is so; the
@@ -35,6 +37,7 @@ fault_start()
     RANDOM=${NBDPULL_FAULTS_SEED:=${NBDPULL_CHOICE:-$((SRANDOM % 32768))}}
     lab_note "NBDPULL_FAULTS_SEED=$NBDPULL_FAULTS_SEED"
     FAULT_SET=$LAB_DIR/set
+    fault_vdb
     lab_domain ${FAULT_OFF:+--off} "$LAB_NAME" vda:qcow2:5M vdb:raw:3000320
     local target
     for target in "${FAULT_TARGETS[@]}"; do
@@ -45,6 +48,14 @@ fault_start()
     fault_guest_writes
     np_backup "$LAB_NAME" -l inc -o "$FAULT_SET"
     fault_truth last
+}
+
+# A hole, and then data to the end: it takes several reads, and one that only seems to work leaves other bytes.
+fault_vdb()
+{
+    local image=$LAB_DIR/$LAB_NAME.vdb.raw
+    truncate -s 500000 "$image"
+    head -c 2500320 /dev/zero | tr '\0' 'Z' >>"$image" || lab_fail "no image of vdb"
 }
 
 # ---- the guest ----
@@ -132,18 +143,24 @@ fault_run()
 # fault_prepare LEVEL: what the run finds. "recover": all that a run can leave behind.
 fault_prepare()
 {
+    local step=nbd_pread_structured:1
     [ "$1" = recover ] || return 0
-    fault_run inc STOP_AT=nbd_pread_structured:1 STOP_HOW=killall
+    [ -z "$FAULT_OFF" ] || step=nbd_connect_socket:1
+    fault_run inc STOP_AT=$step STOP_HOW=killall
+    lab_eventually "nobody serves the images" fault_nobody_serves
     [ $FAULT_STATUS -eq 137 ] && [ -e "$FAULT_SET/intent.json" ] || fault_fail "the run before it was not killed"
 }
 
-# fault_fresh LEVEL: for "new" there is no set, else a chain that is not long.
+# fault_fresh LEVEL: for "new" there is no set, else a chain that is not long, in a set of not too many points: every run
+# reads them all.
 fault_fresh()
 {
-    if [ "$1" = new ]; then
+    if [ "$1" = new ] || [ $((FAULT_ROUNDS % 50)) -eq 49 ]; then
         rm -rf "$FAULT_SET"
         np 0 checkpoints -c "$LAB_URI" -d "$LAB_NAME" --remove
-    elif [ $((FAULT_ROUNDS % 10)) -eq 0 ] || [ ! -e "$FAULT_SET" ]; then
+    fi
+    [ "$1" = new ] && return 0
+    if [ $((FAULT_ROUNDS % 10)) -eq 0 ] || [ ! -e "$FAULT_SET" ]; then
         np_backup "$LAB_NAME" -l full -o "$FAULT_SET"
         fault_truth last
     fi
@@ -232,6 +249,13 @@ fault_bitmaps()
         jq -r '."format-specific".data.bitmaps[]?.name' | sort
 }
 
+# What no point has of streams and config.
+fault_debris()
+{
+    find "$FAULT_SET/streams" "$FAULT_SET/config" -mindepth 1 -maxdepth 1 -printf '%f\n' 2>/dev/null | cut -d. -f1 | sort -u |
+        grep -v -x -F -f <(jq -r '.points[].id' "$LAB_DIR/tmp/dump")
+}
+
 # fault_nothing_left: no job, no checkpoint but those that the rule keeps, no file that no point has.
 fault_nothing_left()
 {
@@ -249,15 +273,51 @@ fault_nothing_left()
         return 0
     fi
     left+=$(find "$FAULT_SET" -name '.*' -o -name intent.json)
-    left+=$(find "$FAULT_SET/streams" "$FAULT_SET/config" -mindepth 1 -maxdepth 1 -printf '%f\n' | cut -d. -f1 |
-        sort -u | grep -v -x -F -f <(jq -r '.points[].id' "$LAB_DIR/tmp/dump"))
+    left+=$(fault_debris)
     [ -z "$left" ] || fault_fail "$1: left $left"
+}
+
+fault_checkpoints()
+{
+    lab_virsh "checkpoint-list --name $LAB_NAME" | grep .
+    [ -z "$FAULT_OFF" ] || fault_bitmaps
+}
+
+# The guardian of a run that was killed has ended: nothing of the run is there but its point, or an intent if it was killed
+# before there was a guardian.
+fault_guardian_did()
+{
+    local left
+    left=$(fault_checkpoints | sort -u | comm -13 "$LAB_DIR/tmp/checkpoints" - |
+        grep -v -x -F -f <(jq -r '.points[].checkpoint | select(. != null)' "$LAB_DIR/tmp/dump"))
+    left+=$(lab_virsh "backup-dumpxml $LAB_NAME" 2>/dev/null)
+    left+=$(find /var/tmp "$LAB_DIR/tmp" -maxdepth 1 -name 'nbdpull-*')$(fault_debris)
+    [ -z "$left" ] || fault_fail "the guardian left $left"
+}
+
+# Did the job of the run go on at this step?
+fault_had_job()
+{
+    [ "$(cat "$LAB_DIR/tmp/begun" 2>/dev/null)" = runs ]
+}
+
+# A job that libvirt knows to be lost makes no point. While QEMU serves, libvirtd may go and come; so may a guardian.
+fault_must_be()
+{
+    case $FAULT_HOW:$FAULT_STEP in
+    guardian:*) echo 0yes ;;
+    libvirtd:nbd_*) echo 0yes ;;
+    qemu-gone:*) fault_had_job && [ -e "$LAB_DIR/tmp/died" ] && echo 1no ;;
+    esac
 }
 
 # Is the status one that this way of ending may have? A point must be there if and only if it is 0.
 fault_check_status()
 {
-    local committed=$1
+    local committed=$1 must
+    must=$(fault_must_be)
+    [ -z "$must" ] || [ "$FAULT_STATUS$committed" = "$must" ] ||
+        fault_fail "exit status $FAULT_STATUS, point committed: $committed; not $must"
     case $FAULT_HOW in
     kill* | all*) [[ $FAULT_STATUS == 137 || $FAULT_STATUS$committed == 0yes ]] ;;
     term*) [[ $FAULT_STATUS$committed =~ ^(143no|0yes)$ ]] ;;
@@ -270,12 +330,17 @@ fault_check_status()
     esac || fault_fail "exit status $FAULT_STATUS, point committed: $committed"
 }
 
-# What the way of ending promises before another run comes.
+# fault_check_at_once LEVEL COMMITTED: what the way of ending promises before another run comes.
 fault_check_at_once()
 {
-    case $FAULT_HOW in
-    kill* | qemu) ;;
+    # A recovery that did not come to its end: the next one has it to do.
+    [ "$1" != recover ] || [ ! -e "$FAULT_SET/intent.json" ] || return 0
+    case $FAULT_HOW$2 in
+    kill-after* | killno | killyes) [ "$1" = recover ] || fault_guardian_did ;;
+    kill* | qemu*) ;;
     term* | int* | hup*) fault_nothing_left "after the signal" ;;
+    # Another daemon is there, and the guardian goes on trying.
+    libvirtd*no) fault_nothing_left "after libvirtd was killed" ;;
     *)
         # What it says it could not do, the next run does.
         if ! grep -q 'warning: ' "$NP_ERR"; then
@@ -283,6 +348,12 @@ fault_check_at_once()
         fi
         ;;
     esac
+}
+
+# What the run asks an administrator to do.
+fault_by_hand()
+{
+    sed -n 's|.*remove its directory by hand: \(/[^ :]*/nbdpull-[0-9a-f]*\).*|\1|p' "$NP_ERR" | xargs -r rm -r
 }
 
 # fault_ended LEVEL: the run that is ended, while the guest writes.
@@ -304,6 +375,7 @@ fault_ended()
     fault_run "$1" "${settings[@]}"
     grep -q stop_at "$NP_ERR" && fault_fail "the guest could not write"
     lab_eventually "nobody serves the images" fault_nobody_serves
+    [[ $FAULT_HOW != libvirtd* ]] || lab_eventually "a libvirtd is there" virsh -q -c "$LAB_URI" uri >/dev/null 2>&1
     # Whoever has the lock still is putting things right.
     [ ! -e "$FAULT_SET/lock" ] || flock "$FAULT_SET/lock" true
     fault_truth after
@@ -313,11 +385,19 @@ fault_ended()
 fault_murder()
 {
     case $FAULT_HOW in
-    qemu) echo "kill -9 \$(cat /run/libvirt/qemu/$LAB_NAME.pid) && : >$LAB_DIR/tmp/died" ;;
-    libvirtd)
+    qemu*)
+        echo "kill -9 \$(cat /run/libvirt/qemu/$LAB_NAME.pid) && : >$LAB_DIR/tmp/died"
+        [ "$FAULT_HOW" = qemu ] ||
+            echo "until [ \"\$(virsh -q -c $LAB_URI domstate $LAB_NAME)\" = 'shut off' ]; do sleep 0.01; done"
+        ;;
+    libvirtd*)
         echo "pid=\$(cat $LAB_DIR/libvirtd.pid); kill -9 \$pid"
         echo "while [ -e /proc/\$pid/exe ]; do sleep 0.01; done; rm -f $LAB_DIR/libvirtd.pid"
-        echo "libvirtd -d -p $LAB_DIR/libvirtd.pid"
+        if [ "$FAULT_HOW" = libvirtd ]; then
+            echo "libvirtd -d -p $LAB_DIR/libvirtd.pid"
+        else
+            echo "(sleep 12; exec libvirtd -d -p $LAB_DIR/libvirtd.pid) >/dev/null 2>&1 &"
+        fi
         ;;
     guardian) echo "for pid in \$(pgrep -P \$STOP_PID -x nbdpull-guard); do kill -9 \$pid; done" ;;
     servers) echo "for pid in \$(pgrep -P \$STOP_PID -x qemu-nbd); do kill -9 \$pid; done" ;;
@@ -345,7 +425,7 @@ fault_revive()
 fault_next()
 {
     local level=inc
-    [ "$1" != new ] || [ "$FAULT_HOW" = qemu ] || level=auto
+    [ "$1" != new ] || [[ $FAULT_HOW == qemu* ]] || level=auto
     FAULT_WHAT+=", next run"
     "$NBDPULL" backup -c "$LAB_URI" -d "$LAB_NAME" -l $level -o "$FAULT_SET" --json >"$LAB_DIR/tmp/next.out" \
         2>"$LAB_DIR/tmp/next.err" </dev/null || fault_fail "$(cat "$LAB_DIR/tmp/next.err" "$LAB_DIR/tmp/next.out")"
@@ -372,7 +452,7 @@ fault_round_apart()
 fault_backup_reset()
 {
     lab_virsh "domjobabort $LAB_NAME" >/dev/null 2>&1
-    lab_virsh "start $LAB_NAME --paused" >/dev/null 2>&1
+    [ -n "$FAULT_OFF" ] || lab_virsh "start $LAB_NAME --paused" >/dev/null 2>&1
     rm -rf "$FAULT_SET" /var/tmp/nbdpull-*
     np 0 checkpoints -c "$LAB_URI" -d "$LAB_NAME" --remove
     np_backup "$LAB_NAME" -l full -o "$FAULT_SET"
@@ -393,6 +473,7 @@ fault_backup_round()
     fault_truth before
     points=$(fault_points) || exit 1
     fault_prepare "$1"
+    fault_checkpoints | sort -u >"$LAB_DIR/tmp/checkpoints"
     fault_ended "$1"
     now=$(fault_points) || exit 1
     if [ "$now" != "$points" ]; then
@@ -407,7 +488,8 @@ fault_backup_round()
         fault_restores last
     fi
     fault_check_status $committed
-    fault_check_at_once
+    fault_check_at_once "$1" $committed
+    fault_by_hand
     fault_revive
     fault_next "$1"
 }

@@ -5,7 +5,9 @@
 fault_start
 [ "$LAB_ISOLATED" = yes ] || lab_skip "the machine's own libvirtd must not be killed"
 fault_each inc "files virt nbd reads" "guardian" 2
-fault_each inc "files virt nbd" "qemu" 2
+fault_each inc "files virt nbd" "qemu" 1
+fault_each inc "files" "qemu-gone" 1
 fault_each inc "virt nbd files" "libvirtd" 1
+fault_each inc "virt" "libvirtd-late" 1
 fault_each full "files virt nbd" "qemu" 1
 fault_end

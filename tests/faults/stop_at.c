@@ -19,7 +19,7 @@
  *   STOP_WHEN=after  the signal comes after the call, not before
  *   STOP_ERRNO=N     for files; EIO if not given
  *   STOP_RUN=CMD     a shell command to run first: what happens at this moment; STOP_PID is we
- *   STOP_BEGUN=FILE  is made when the job has begun before that
+ *   STOP_BEGUN=FILE  is made when the job has begun before that; it says "runs", or "over" when it was to end
  *   STOP_BAD=PATH:POS  no read at all of these 512 bytes works, whatever STOP_AT says; the path as the kernel
  * has it STOP_RECORD=FILE log what the program, and its guardian, do to files: record.h
  */
@@ -69,7 +69,7 @@ static int log_fd = -1;
 static const char *at, *how, *when, *run, *begun_file;
 static int fault_errno = EIO;
 static uintptr_t program_begin, program_end;
-static atomic_bool begun, gone[GROUPS];
+static atomic_bool begun, over, gone[GROUPS];
 static _Atomic(const char *) stuck; /* the function that fails from now on */
 static _Thread_local bool pretends; /* the last call of a library in this thread was made to fail */
 
@@ -169,8 +169,11 @@ static void send_signal(void)
 
 static void before_it(void)
 {
-    if (begun_file != NULL && begun)
-        close(open(begun_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    int fd = begun_file != NULL && begun ? open(begun_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+    if (fd >= 0) {
+        dprintf(fd, "%s\n", over ? "over" : "runs");
+        close(fd);
+    }
     char command[4096];
     snprintf(command, sizeof(command), "STOP_PID=%d %s", (int)self, run == NULL ? "true" : run);
     if (run != NULL && system(command) != 0)
@@ -315,8 +318,11 @@ static void record_leave(bool recorded)
 
 static void note_begun(const char *name)
 {
-    if (strcmp(name, "virDomainBackupBegin") == 0)
+    bool begins = strcmp(name, "virDomainBackupBegin") == 0;
+    if (begins)
         begun = true;
+    if (begins || strcmp(name, "virDomainAbortJob") == 0)
+        over = !begins;
 }
 
 /* ---- files ---- */
