@@ -88,6 +88,16 @@ for state in running off; do
     [ $status -eq 0 ] || lab_fail "$state: status $status: $(cat "$LAB_DIR/tmp/lab.err")"
     [ ! -e "$set/intent.json" ] || lab_fail "$state: the intent stays"
 done
+# The bitmap of a point, as if a run on images had begun it: it stays, for the next increment starts from it.
+for state in off running; do
+    [ $state = off ] || lab_virsh "start $LAB_NAME --paused" >/dev/null
+    intent ".checkpoint = $("$NBDPULL" dump -i "$set" --json | jq '.points[-1].checkpoint') |
+        .images = [{target: \"vda\", path: \"$(lab_image "$LAB_NAME" vda)\"}]"
+    np_backup "$LAB_NAME" -l inc -o "$set" --json
+    [ ! -e "$set/intent.json" ] || lab_fail "$state, a point's bitmap: the intent stays"
+    jq -e '.disks[0].how == "bitmap"' "$NP_OUT" >/dev/null || lab_fail "$state: a point's bitmap is gone: $(cat "$NP_OUT" "$NP_ERR")"
+done
+
 qemu-img info --output=json "$LAB_DIR/foreign.qcow2" | jq -r '."format-specific".data.bitmaps[].name' | grep -q -x theirs ||
     lab_fail "a bitmap of somebody else is gone"
 [ "$(cat "$LAB_DIR/text")" = text ] || lab_fail "a file was changed"
