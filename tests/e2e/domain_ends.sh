@@ -43,3 +43,18 @@ lab_virsh "start $LAB_NAME --paused" >/dev/null
 np_backup "$LAB_NAME" -l full -o "$set"
 np 0 restore -i "$set" -o "$LAB_DIR/out"
 lab_same "$LAB_DIR/out/vda.qcow2" "$raw"
+
+# In the first run into a set, while its image is out of reach: the set stays, for only it tells of the checkpoint.
+fresh=$LAB_DIR/fresh image=$(lab_image "$LAB_NAME" vda)
+np_start_slow "$LAB_NAME" "$fresh" -q
+mv "$image" "$image.away"
+kill_qemu
+np_wait 1
+flock "$fresh/lock" true
+[ -e "$fresh/intent.json" ] || [ -e "$fresh/deferred.json" ] || lab_fail "the checkpoint of the first run is forgotten"
+lab_eventually "libvirt sees that QEMU died" lab_domain_is_off
+mv "$image.away" "$image"
+lab_virsh "start $LAB_NAME --paused" >/dev/null
+np_backup "$LAB_NAME" -l full -o "$fresh"
+[ "$(lab_virsh checkpoint-list --name "$LAB_NAME" | grep -c nbdpull)" -eq 2 ] ||
+    lab_fail "checkpoints of two sets with one point each: $(lab_virsh checkpoint-list --name "$LAB_NAME")"
