@@ -26,7 +26,7 @@ export LC_ALL=C
 
 LAB_DIR=
 LAB_ISOLATED=${LAB_ISOLATED:-}
-LAB_DOMAINS=() LAB_MOUNTS=()
+LAB_DOMAINS=() LAB_MOUNTS=() LAB_REPORTS=
 declare -A LAB_IMAGE LAB_FORMAT
 
 # ---- verdicts ----
@@ -231,9 +231,36 @@ lab_start()
     trap lab_end EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
+    lab_own_reports
     # The embedded driver's own messages are not the program's.
     export LIBVIRT_LOG_OUTPUTS=3:file:$LAB_DIR/libvirt.log
     "lab_start_$LAB_KIND"
+}
+
+# A sanitiser's reports of this test: whoever of the program's processes it is about, also a guardian whose status nobody
+# has, and one of which the test wants that it fails, the test fails.
+lab_own_reports()
+{
+    local options
+    for options in ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS TSAN_OPTIONS; do
+        if [[ ${!options:-} =~ ^(.*log_path=)([^:]+)(.*)$ ]]; then
+            LAB_REPORTS=${BASH_REMATCH[2]}.${LAB_DIR##*.}
+            export "$options=${BASH_REMATCH[1]}$LAB_REPORTS${BASH_REMATCH[3]}"
+        fi
+    done
+}
+
+# lab_reported: is there one? Shows them.
+lab_reported()
+{
+    local report status=1
+    for report in ${LAB_REPORTS:+"$LAB_REPORTS".*}; do
+        if [ -e "$report" ]; then
+            lab_note "$report: $(head -n 40 "$report")"
+            status=0
+        fi
+    done
+    return $status
 }
 
 # lab_small_place SIZE DIR: a file system that fills up.
@@ -262,6 +289,7 @@ lab_end()
     done
     cd /
     umount ${LAB_MOUNTS[@]+"${LAB_MOUNTS[@]}"} 2>/dev/null
+    lab_reported && status=1
     if [ $status -ne 0 ] && [ $status -ne 77 ] && [ -n "${NBDPULL_LAB_KEEP:-}" ]; then
         lab_note "kept: $LAB_DIR"
     else

@@ -33,7 +33,6 @@ fault_start()
 {
     lab_start
     : "${NBDPULL_STOP_AT:?is the library that stops the program}"
-    lab_is_sanitised && lab_skip "a sanitised program and the library that stops it crash together"
     RANDOM=${NBDPULL_FAULTS_SEED:=${NBDPULL_CHOICE:-$((SRANDOM % 32768))}}
     lab_note "NBDPULL_FAULTS_SEED=$NBDPULL_FAULTS_SEED"
     FAULT_SET=$LAB_DIR/set
