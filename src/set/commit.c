@@ -76,11 +76,28 @@ static int encode_checked(const struct np_point *point, const char *path, char *
     return 0;
 }
 
+/*
+ * Whoever is told that it is done must find the point where the set was given. Last, so that the record
+ * counts for nothing when the set was taken away at any time before.
+ */
+static int check_place(const struct np_set *set, struct np_error *err)
+{
+    bool in_place;
+    if (np_set_is_in_place(set, &in_place, err) < 0)
+        return -1;
+    return in_place ? 0
+                    : np_fail(err, NP_FAILED,
+                              "%s: the backup set is not there any more: it was moved, unmounted or replaced "
+                              "while this run wrote into it",
+                              set->path);
+}
+
 /* After a failed put the record may stand there: it must not make a point of what is about to be removed. */
 static int put_record(struct np_set *set, const char *key, const char *text, size_t size,
                       struct np_error *err)
 {
-    if (set->store->ops->put(set->store, key, text, size, NP_STORE_NEW, err) == 0)
+    if (set->store->ops->put(set->store, key, text, size, NP_STORE_NEW, err) == 0 &&
+        check_place(set, err) == 0)
         return 0;
     struct np_error second = NP_ERROR_INIT;
     if (set->store->ops->remove(set->store, key, &second) < 0)

@@ -142,6 +142,8 @@ void np_set_abandon(struct np_set *set)
 {
     if (set->made && (set->json.committed > 0 || !remove_contents(set)))
         return;
-    if (set->made_directory)
+    bool in_place;
+    struct np_error ignored = NP_ERROR_INIT;
+    if (set->made_directory && np_set_is_in_place(set, &in_place, &ignored) == 0 && in_place)
         rmdir(set->path);
 }

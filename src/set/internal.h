@@ -35,6 +35,11 @@ struct np_set {
     struct np_error damaged;   /* why, or NP_OK: it is missing */
 };
 
+/* ---- set.c ---- */
+
+/** Does its path still lead to the directory that is open? It may have been renamed, unmounted, deleted. */
+int np_set_is_in_place(const struct np_set *set, bool *in_place, struct np_error *err);
+
 /* ---- set_json.c ---- */
 
 /** Read set.json. @param found out; false when there is none */

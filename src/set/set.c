@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static void close_half_open(struct np_set **set)
 {
@@ -162,6 +163,19 @@ void np_set_close(struct np_set *set)
     np_cleanup_fd(&set->dir);
     free(set->path);
     free(set);
+}
+
+int np_set_is_in_place(const struct np_set *set, bool *in_place, struct np_error *err)
+{
+    struct stat held, there;
+    *in_place = false;
+    if (fstat(set->dir, &held) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot look at the backup set", set->path);
+    if (stat(set->path, &there) == 0)
+        *in_place = held.st_dev == there.st_dev && held.st_ino == there.st_ino;
+    else if (errno != ENOENT && errno != ENOTDIR)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot look for the backup set", set->path);
+    return 0;
 }
 
 const char *np_set_path(const struct np_set *set)
