@@ -15,10 +15,12 @@
 struct np_set;
 
 enum np_set_mode {
-    NP_SET_READ,   /**< no lock, nothing is written */
-    NP_SET_WRITE,  /**< locked by this process; must exist */
-    NP_SET_CREATE, /**< locked; made when the directory is missing or empty */
-    NP_SET_REPAIR, /**< locked; set.json may be missing or damaged: see set_repair.h */
+    NP_SET_READ,        /**< no lock, nothing is written */
+    NP_SET_WRITE,       /**< locked by this process; must exist */
+    NP_SET_CREATE,      /**< locked; made when the directory is missing or empty */
+    NP_SET_REPAIR,      /**< locked; set.json may be missing or damaged: see set_repair.h */
+    NP_SET_REPAIR_LOOK, /**< the same, but nothing is changed, and the set may be one that cannot be written
+                         */
 };
 
 /**

@@ -99,7 +99,9 @@ static int read_intent(struct np_repair *repair, struct np_error *err)
 
 static int look(struct np_repair *repair, struct np_error *err)
 {
-    if (np_set_open(repair->request->input, NP_SET_REPAIR, repair->request->command, &repair->set, err) < 0 ||
+    const struct np_repair_request *request = repair->request;
+    enum np_set_mode mode = request->dry_run ? NP_SET_REPAIR_LOOK : NP_SET_REPAIR;
+    if (np_set_open(request->input, mode, request->command, &repair->set, err) < 0 ||
         read_intent(repair, err) < 0 || np_set_files(repair->set, &repair->files, err) < 0 ||
         np_set_points_good(repair->set, note_bad, repair, &repair->points, err) < 0)
         return -1;

@@ -148,6 +148,26 @@ int np_lock_take(int dir, const char *set_path, const char *command, int *fd, st
     return 0;
 }
 
+int np_lock_share(int dir, const char *set_path, int *fd, struct np_error *err)
+{
+    NP_AUTO_FREE char *path = np_path_join(set_path, "lock");
+    if (path == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot lock", set_path);
+    *fd = -1;
+    NP_AUTO_FD int lock = openat(dir, "lock", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (lock < 0 && errno == ENOENT)
+        return 0;
+    if (lock < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open", path);
+    if (check_plain(lock, path, err) < 0)
+        return -1;
+    if (flock(lock, LOCK_SH | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? fail_held(dir, set_path, path, err)
+                                    : np_fail_errno(err, NP_FAILED, errno, "%s: cannot lock", path);
+    *fd = np_steal_fd(&lock);
+    return 0;
+}
+
 /* A lock that is held through this descriptor is taken again; one that somebody else holds is not. */
 int np_lock_check(int dir, const char *set_path, int fd, struct np_error *err)
 {

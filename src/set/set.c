@@ -32,6 +32,31 @@ static struct np_set *new_set(const char *path, struct np_error *err)
     return set;
 }
 
+static bool is_repair(enum np_set_mode mode)
+{
+    return mode == NP_SET_REPAIR || mode == NP_SET_REPAIR_LOOK;
+}
+
+/* Else it would be found out at the commit, when all was read. */
+static int check_can_write(const struct np_set *set, const char *name, struct np_error *err)
+{
+    if (faccessat(set->dir, name, W_OK | X_OK, AT_EACCESS) == 0 || errno == ENOENT)
+        return 0;
+    bool top = strcmp(name, ".") == 0;
+    return np_fail_errno(err, NP_FAILED, errno, "%s%s%s: the backup set cannot be written", set->path,
+                         top ? "" : "/", top ? "" : name);
+}
+
+static int check_all_can_be_written(const struct np_set *set, struct np_error *err)
+{
+    if (check_can_write(set, ".", err) < 0)
+        return -1;
+    for (size_t i = 0; np_store_areas[i] != NULL; i++)
+        if (check_can_write(set, np_store_areas[i], err) < 0)
+            return -1;
+    return 0;
+}
+
 static int open_directory(struct np_set *set, enum np_set_mode mode, struct np_error *err)
 {
     if (mode == NP_SET_CREATE && np_create_directory(set->path, &set->made_directory, err) < 0)
@@ -43,7 +68,7 @@ static int open_directory(struct np_set *set, enum np_set_mode mode, struct np_e
         return 0;
     if (errno != ENOENT)
         return np_fail_errno(err, NP_FAILED, errno, "%s/set.json: cannot open", set->path);
-    if (mode == NP_SET_REPAIR && faccessat(set->dir, "streams", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+    if (is_repair(mode) && faccessat(set->dir, "streams", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return 0;
     if (mode != NP_SET_CREATE)
         return np_fail(err, NP_FAILED, "%s: not a backup set: it has no set.json", set->path);
@@ -56,7 +81,7 @@ static int load(struct np_set *set, enum np_set_mode mode, struct np_error *err)
 {
     bool found;
     if (np_set_json_read(set->store, set->path, &set->json, &found, err) < 0) {
-        if (mode != NP_SET_REPAIR || err->class != NP_DAMAGED)
+        if (!is_repair(mode) || err->class != NP_DAMAGED)
             return -1;
         set->damaged = *err;
         *err = (struct np_error)NP_ERROR_INIT;
@@ -64,7 +89,7 @@ static int load(struct np_set *set, enum np_set_mode mode, struct np_error *err)
     }
     if (found)
         return 0;
-    if (mode == NP_SET_REPAIR) {
+    if (is_repair(mode)) {
         set->json = (struct np_set_json){.next = 1};
         set->lost = true;
         return 0;
@@ -104,13 +129,27 @@ static int settle(struct np_set *set, struct np_error *err)
 
 static int open_store(struct np_set *set, enum np_set_mode mode, struct np_error *err)
 {
-    if (np_store_dir_open(set->dir, set->path, mode != NP_SET_READ, &set->store, err) < 0)
+    if (np_store_dir_open(set->dir, set->path, mode != NP_SET_READ && mode != NP_SET_REPAIR_LOOK, &set->store,
+                          err) < 0)
         return -1;
     if (mode == NP_SET_CREATE && np_create_areas(set->dir, set->path, err) < 0)
         return -1;
     if (load(set, mode, err) < 0)
         return -1;
-    return mode == NP_SET_REPAIR ? 0 : settle(set, err); /* the next backup notes the place */
+    return is_repair(mode) ? 0 : settle(set, err); /* the next backup notes the place */
+}
+
+static bool can_be_written(int dir)
+{
+    return faccessat(dir, "lock", W_OK, AT_EACCESS) == 0 ||
+           (errno == ENOENT && faccessat(dir, ".", W_OK, AT_EACCESS) == 0);
+}
+
+static int lock(struct np_set *set, enum np_set_mode mode, const char *command, struct np_error *err)
+{
+    if (mode == NP_SET_REPAIR_LOOK && !can_be_written(set->dir))
+        return np_lock_share(set->dir, set->path, &set->lock, err);
+    return np_lock_take(set->dir, set->path, command, &set->lock, err);
 }
 
 int np_set_open(const char *path, enum np_set_mode mode, const char *command, struct np_set **out,
@@ -119,7 +158,9 @@ int np_set_open(const char *path, enum np_set_mode mode, const char *command, st
     NP_CLEANUP(close_half_open) struct np_set *set = new_set(path, err);
     if (set == NULL || open_directory(set, mode, err) < 0)
         return -1;
-    if (mode != NP_SET_READ && np_lock_take(set->dir, path, command, &set->lock, err) < 0)
+    if ((mode == NP_SET_CREATE || mode == NP_SET_REPAIR) && check_all_can_be_written(set, err) < 0)
+        return -1;
+    if (mode != NP_SET_READ && lock(set, mode, command, err) < 0)
         return -1;
     set->made = mode == NP_SET_CREATE && faccessat(set->dir, "set.json", F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
                 errno == ENOENT;
