@@ -114,7 +114,7 @@ static int flush(struct np_loss_writer *writer, struct np_error *err)
     struct np_salvage_room *room = writer->room;
     size_t size = writer->count * sizeof(struct np_loss);
     if (np_file_write_at(room->losses_fd, file_name, writer->batch, size, room->losses_end, err) < 0)
-        return -1;
+        return np_error_context(err, "%s", room->dir);
     room->losses_end += size;
     writer->count = 0;
     return 0;

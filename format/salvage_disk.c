@@ -69,7 +69,7 @@ static int append_index(void *ctx, struct iovec *pieces, int count, struct np_er
     for (int i = 0; i < count; i++) {
         if (pieces[i].iov_len > 0 && np_file_write_at(room->index_fd, "the new index", pieces[i].iov_base,
                                                       pieces[i].iov_len, room->index_end, err) < 0)
-            return -1;
+            return np_error_context(err, "%s", room->dir);
         room->index_end += pieces[i].iov_len;
     }
     return 0;

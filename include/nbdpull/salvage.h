@@ -17,6 +17,7 @@
 /** Empty files that several salvages share, one after the other. */
 struct np_salvage_room {
     int index_fd, losses_fd;        /**< owned by the caller, open until all salvages are closed */
+    const char *dir;                /**< where they are, for messages; borrowed as long */
     uint64_t index_end, losses_end; /**< bytes used so far; 0 at first */
 };
 

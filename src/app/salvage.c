@@ -274,7 +274,7 @@ static int open_disk(struct np_origin *origin, const char *target, bool older, c
 int np_salvage_open_disk(struct np_origin *origin, const char *target, bool older, const char *work_dir,
                          struct np_cancel *cancel, struct np_salvaged_disk *disk, struct np_error *err)
 {
-    *disk = (struct np_salvaged_disk){0};
+    *disk = (struct np_salvaged_disk){.room.dir = work_dir};
     if (open_disk(origin, target, older, work_dir, cancel, disk, err) == 0)
         return 0;
     np_salvage_close_disk(disk);

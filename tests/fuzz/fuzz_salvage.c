@@ -47,7 +47,7 @@ static size_t harm(uint8_t *bytes, size_t size, enum harm how, const uint8_t whe
 
 static struct np_salvage_room *empty_room(void)
 {
-    static struct np_salvage_room room = {.index_fd = -1};
+    static struct np_salvage_room room = {.index_fd = -1, .dir = "memory"};
     if (room.index_fd < 0) {
         room.index_fd = memfd_create("index", MFD_CLOEXEC);
         room.losses_fd = memfd_create("losses", MFD_CLOEXEC);

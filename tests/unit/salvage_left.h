@@ -47,6 +47,7 @@ struct left {
 static inline void left_begin(struct left *left, const struct history *history, size_t newest)
 {
     *left = (struct left){.count = newest + 1};
+    left->room.dir = "memory";
     left->room.index_fd = memfd_create("index", MFD_CLOEXEC);
     left->room.losses_fd = memfd_create("losses", MFD_CLOEXEC);
     for (size_t i = 0; i < left->count; i++) {
