@@ -56,14 +56,17 @@ static bool others_restore(const struct np_restore_dir *dir)
 void np_restore_warn_of_unfinished(const struct np_restore_dir *dir)
 {
     NP_CLEANUP(np_names_clear) struct np_names names = {0};
-    struct np_error ignored = NP_ERROR_INIT;
+    struct np_error why = NP_ERROR_INIT;
     char text[NAMED_MAX * 300] = "";
     size_t used = 0, count = 0;
     uint64_t bytes = 0;
     /* In this order: the maker of a file that was listed has the lock still, or the file its name, or nobody
      * the lock. */
-    int listed = np_names_of_dir(dir->fd, dir->path, &names, &ignored);
-    if (others_restore(dir) || listed < 0)
+    int listed = np_names_of_dir(dir->fd, dir->path, &names, &why);
+    bool others = others_restore(dir);
+    if (listed < 0)
+        np_log_warning("%s", why.message);
+    if (others || listed < 0)
         return;
     for (size_t i = 0; i < names.count; i++) {
         struct stat st;

@@ -410,8 +410,12 @@ static int sweep_dir(int dir, const char *path, int depth, struct np_error *err)
 static int sweep_below(int dir, const char *path, const char *name, int depth, struct np_error *err)
 {
     NP_AUTO_FD int below = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (below < 0) /* a file, a link, or nothing: none of ours */
+    if (below < 0) {
+        if (errno != ENOTDIR && errno != ELOOP && errno != ENOENT) /* a file, a link, nothing: none of ours */
+            np_log_warning("%s/%s: cannot look for what interrupted runs left: %s", path, name,
+                           strerror(errno));
         return 0;
+    }
     NP_AUTO_FREE char *below_path = np_path_join(path, name);
     if (below_path == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s/%s: cannot list", path, name);

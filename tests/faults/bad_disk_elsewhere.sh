@@ -140,13 +140,13 @@ may_pass()
 
 # A chain that cannot be read is not built on, and an estimate says so. What set.json counts as committed is a hint beside
 # the records that are rebuilt, and who holds the lock is for people. The directory of a socket
-# that stays, empty, is no part of what was asked for.
+# that stays, empty, is no part of what was asked for, nor is what earlier runs left.
 warns()
 {
     case $1 in
     estimate) grep -q 'warning: .*: its chain is broken' "$LAB_DIR/tmp/fault.err" ;;
-    restore_verify | copy) grep -q 'warning: .*: cannot remove' "$LAB_DIR/tmp/fault.err" ;;
-    repair) grep -q -E 'warning: .*/(set.json|lock): ' "$LAB_DIR/tmp/fault.err" ;;
+    restore_* | copy) grep -q -E 'warning: .*: cannot (remove|list)' "$LAB_DIR/tmp/fault.err" ;;
+    repair) grep -q -E 'warning: .*(/(set.json|lock): |: cannot look for what )' "$LAB_DIR/tmp/fault.err" ;;
     *) false ;;
     esac
 }
