@@ -23,12 +23,12 @@ struct verify {
     struct np_stream *stream;
     struct np_queue free, todo;
     struct item *items;
-    size_t chunk; /* the largest of the stream's disks */
+    size_t chunk;    /* the largest of the stream's disks */
+    bool files_told; /* a fault of a file was; only the walk tells of files, and only it looks */
 
     pthread_mutex_t lock; /* guards all below; taken alone */
     struct np_verify_counts *counts;
     bool failed;
-    bool files_told;       /* a fault of a file was */
     struct np_error error; /* of a worker that could not begin */
 
     struct np_cancel_entry cancel_entry;
@@ -49,8 +49,9 @@ static void report(struct verify *verify, const struct np_fault *fault)
 {
     pthread_mutex_lock(&verify->lock);
     verify->options->report(verify->options->ctx, fault);
-    verify->files_told = verify->files_told || fault->scope == NP_FAULT_FILES;
     pthread_mutex_unlock(&verify->lock);
+    if (fault->scope == NP_FAULT_FILES)
+        verify->files_told = true;
 }
 
 static void fail(struct verify *verify, const struct np_error *err)
