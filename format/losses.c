@@ -65,7 +65,7 @@ int np_losses_of_all(uint64_t size, struct np_losses **losses, struct np_error *
     (*losses)->fd = -1;
     (*losses)->possible = true;
     (*losses)->count = size > 0;
-    (*losses)->batch[0] = (struct np_loss){NP_LOSS_POSSIBLE, 0, size, NP_NO_OFFSET};
+    (*losses)->batch[0] = (struct np_loss){.kind = NP_LOSS_POSSIBLE, .length = size, .pos = NP_NO_OFFSET};
     return 0;
 }
 
@@ -181,7 +181,7 @@ int np_loss_writer_run(struct np_loss_writer *writer, uint64_t offset, uint64_t 
     if (end_window(writer, err) < 0)
         return -1;
     offset = np_max_u64(offset, writer->reached);
-    const struct np_loss loss = {kind, offset, end - offset, pos};
+    const struct np_loss loss = {.kind = kind, .offset = offset, .length = end - offset, .pos = pos};
     return offset < end ? append(writer, &loss, err) : 0;
 }
 

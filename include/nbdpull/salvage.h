@@ -30,6 +30,7 @@ enum np_loss_kind {
 /** A run of granules. */
 struct np_loss {
     enum np_loss_kind kind;
+    uint32_t unused;         /**< 0: losses wait in a file as they are here */
     uint64_t offset, length; /**< guest bytes; begins with a granule, ends with one */
     uint64_t pos;            /**< of the record that is damaged; NP_NO_OFFSET: not known */
 };

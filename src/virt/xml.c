@@ -102,10 +102,9 @@ int np_xml_remove_all(xmlDocPtr doc, const char *expression, struct np_error *er
     NP_XML_FOUND xmlXPathObjectPtr found = np_xml_find(doc, expression);
     if (found == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot change XML");
-    for (size_t i = 0; i < np_xml_count(found); i++) {
-        np_xml_remove(np_xml_at(found, i));
-        found->nodesetval->nodeTab[i] = NULL; /* freeing the set looks at each node */
-    }
+    for (size_t i = np_xml_count(found); i > 0;
+         i--) /* in a document's order: what is below another comes first */
+        np_xml_remove(np_xml_at(found, i - 1));
     return 0;
 }
 

@@ -56,8 +56,12 @@ static inline void np_xml_free_doc(xmlDocPtr *doc)
     xmlFreeDoc(*doc);
 }
 
+/* Freeing a set looks at each node, and who walks over it may have removed some. Of namespaces, which it
+ * would own, nobody asks for any. */
 static inline void np_xml_free_found(xmlXPathObjectPtr *found)
 {
+    if (*found != NULL && (*found)->nodesetval != NULL)
+        (*found)->nodesetval->nodeNr = 0;
     xmlXPathFreeObject(*found);
 }
 

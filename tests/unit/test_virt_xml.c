@@ -664,7 +664,7 @@ static void test_relocate__names_of_other_namespaces_are_not_left(void **state)
         "<graphics type='vnc' x:socket='/orig'><x:listen type='socket' socket='/orig'/></graphics>"
         "<audio id='1' x:type='file' type='none' x:path='/orig'/>"
         "<interface x:type='/orig' type='user'><model "
-        "type='virtio'><x:deep><x:deeper>/orig</x:deeper></x:deep>"
+        "type='virtio'><x:deep><x:deeper>/orig</x:deeper><below><x:again>/orig</x:again></below></x:deep>"
         "</model></interface></devices></domain>",
         "new", disk, 1, NULL, &xml, &err));
     if (has(xml, "orig"))
