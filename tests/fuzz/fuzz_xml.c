@@ -94,6 +94,7 @@ static void check_restored(const char *xml)
         "/domain/devices/interface/mac",
         "/domain/devices/interface/script",
         "/domain/devices/*[self::serial or self::parallel or self::console or self::channel]/source/@path",
+        "/domain/devices/*[self::redirdev or self::smartcard]/source/@path",
         "/domain/devices/*[self::serial or self::parallel or self::console or self::channel]/log",
         "/domain/devices/graphics/@socket",
         "/domain/devices/graphics/listen/@socket",

@@ -488,6 +488,9 @@ static const char original[] =
     "<channel type='unix'><source mode='bind' path='/orig/agent.sock'/>"
     "<target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
     "<channel type='spicevmc'><target type='virtio' name='com.redhat.spice.0'/></channel>"
+    "<channel type='dbus'><source channel='kept' path='/orig/dbus'/><target type='virtio' "
+    "name='d'/></channel>"
+    "<redirdev bus='usb' type='spicevmc'><source path='/orig/usb'/></redirdev>"
     "<channel type='unix'><source mode='bind' path='/orig/fwd'/><target type='guestfwd' address='10.0.2.1' "
     "port='4600'/></channel>"
     "<graphics type='vnc' port='5901' autoport='no' websocket='5700' socket='/orig/vnc.sock'>"
@@ -559,6 +562,7 @@ static void test_relocate__what_the_guest_needs_is_kept(void **state)
         "org.qemu.guest_agent.0",
         "<source mode=\"bind\"/>",
         "<channel type=\"spicevmc\">",
+        "<source channel=\"kept\"/>",
         "<audio id=\"1\" type=\"none\"/>",
         "/dev/urandom",
         "type=\"emulator\"",
