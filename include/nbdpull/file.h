@@ -80,6 +80,18 @@ int np_file_read_whole(int dir, const char *path, const char *name, size_t limit
 int np_file_set_mode(int dir, const char *path, const char *name, mode_t type, mode_t mode,
                      struct np_error *err);
 
+/**
+ * Does a name still lead to what is open? It may have been renamed, deleted or replaced since, or what it was
+ * mounted by is gone.
+ * @param dir   directory of name, or AT_FDCWD
+ * @param path  for messages
+ * @param flags 0, or AT_SYMLINK_NOFOLLOW
+ * @param is    out; false also when nothing stands there
+ * @return 0, or -1: NP_FAILED when it cannot be known
+ */
+int np_file_is_at(int fd, int dir, const char *path, const char *name, int flags, bool *is,
+                  struct np_error *err);
+
 /** Make a directory of mode 0700 (whatever the umask); one that exists already is fine. */
 int np_dir_make(int dir, const char *path, const char *name, struct np_error *err);
 

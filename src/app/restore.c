@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define COMPANION_LIMIT (16u << 20)
 
@@ -203,7 +204,8 @@ static int commit_all(struct np_restore *restore, struct np_error *err)
         take_back(restore);
         return -1;
     }
-    return 0;
+    /* What is whole stays, wherever it is now. */
+    return np_restore_dir_check(&restore->dir, err);
 }
 
 /* ---- progress ---- */
@@ -383,12 +385,23 @@ static int restore_disks(struct np_restore *restore, struct np_origin *origin, s
     return np_salvage_tell(restore, err);
 }
 
+static bool is_directory(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 static int open_origin(const struct np_restore_request *request, struct np_origin *origin,
                        struct np_error *err)
 {
     if (request->salvage != NP_SALVAGE_NO)
         return np_salvage_origin(request->input, request->until, request->cancel, origin, err);
-    return np_origin_open(request->input, request->until, false, origin, err);
+    if (np_origin_open(request->input, request->until, false, origin, err) == 0)
+        return 0;
+    if (err->class == NP_DAMAGED &&
+        !is_directory(request->input)) /* of a set, repair may be what is needed */
+        np_restore_say_salvage(err);
+    return -1;
 }
 
 static int restore_from_origin(struct np_restore *restore, struct np_error *err)

@@ -57,12 +57,17 @@ static void name_good_points(const struct np_restore_request *request, struct np
              shown > 0 ? "; still good (--until): %s" : "; no other point of the set is still good", names);
 }
 
+void np_restore_say_salvage(struct np_error *err)
+{
+    size_t length = strlen(err->message);
+    snprintf(err->message + length, sizeof(err->message) - length,
+             "; --salvage takes what is left of this one");
+}
+
 void np_restore_say_what_next(const struct np_restore_request *request, struct np_origin *origin,
                               struct np_error *err)
 {
     if (origin->set != NULL)
         name_good_points(request, origin, err);
-    size_t length = strlen(err->message);
-    snprintf(err->message + length, sizeof(err->message) - length,
-             "; --salvage takes what is left of this one");
+    np_restore_say_salvage(err);
 }

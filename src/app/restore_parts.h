@@ -37,6 +37,8 @@ struct np_restore_dir {
 /** Open DIR, or make it when its parent exists; it must be writable. */
 int np_restore_dir_open(const char *path, const char *domain, struct np_restore_dir *dir,
                         struct np_error *err);
+/** NP_FAILED when its path leads to another directory by now, or to none. */
+int np_restore_dir_check(const struct np_restore_dir *dir, struct np_error *err);
 /** @param keep false: remove it again if this run made it */
 void np_restore_dir_close(struct np_restore_dir *dir, bool keep);
 
@@ -65,6 +67,9 @@ extern const char *const np_companion_endings[]; /**< of their names; NULL at th
  */
 void np_restore_say_what_next(const struct np_restore_request *request, struct np_origin *origin,
                               struct np_error *err);
+
+/** The last of these alone. */
+void np_restore_say_salvage(struct np_error *err);
 
 /** A restore under way. */
 struct np_restore {

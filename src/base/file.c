@@ -203,6 +203,20 @@ int np_file_set_mode(int dir, const char *path, const char *name, mode_t type, m
     return 0;
 }
 
+int np_file_is_at(int fd, int dir, const char *path, const char *name, int flags, bool *is,
+                  struct np_error *err)
+{
+    struct stat held, there;
+    *is = false;
+    if (fstat(fd, &held) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot look at it", path);
+    if (fstatat(dir, name, &there, flags) == 0)
+        *is = held.st_dev == there.st_dev && held.st_ino == there.st_ino;
+    else if (errno != ENOENT && errno != ENOTDIR)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot look for it", path);
+    return 0;
+}
+
 int np_dir_make(int dir, const char *path, const char *name, struct np_error *err)
 {
     if (mkdirat(dir, name, 0700) == 0)
