@@ -131,9 +131,12 @@ int np_lock_take(int dir, const char *set_path, const char *command, int *fd, st
     if (lock < 0)
         return -1;
     if (flock(lock, LOCK_EX | LOCK_NB) < 0) {
-        if (errno == EWOULDBLOCK)
-            return fail_held(dir, set_path, path, err);
-        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot lock", path);
+        if (errno != EWOULDBLOCK)
+            return np_fail_errno(err, NP_FAILED, errno, "%s: cannot lock", path);
+        if (flock(lock, LOCK_SH | LOCK_NB) == 0) /* what the file says is of the last writer */
+            return np_fail(err, NP_BUSY,
+                           "%s: the backup set is locked by another process that only looks at it", set_path);
+        return fail_held(dir, set_path, path, err);
     }
 
     /* On a full disk the text cannot be written, and what frees room needs the lock. */

@@ -20,8 +20,8 @@
 int np_lock_take(int dir, const char *path, const char *command, int *fd, struct np_error *err);
 
 /**
- * Of a set that cannot be written: see to it that nobody writes to it meanwhile, on another host or by
- * another mount.
+ * To look only: see to it that nobody writes to it meanwhile, on another host or by another mount too. The
+ * lock file is neither made nor written.
  * @param fd out, owned; -1 when no lock file is there, and so no writer
  * @return 0, or -1: NP_BUSY as np_lock_take; NP_FAILED when the file cannot be opened
  */

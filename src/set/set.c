@@ -139,15 +139,9 @@ static int open_store(struct np_set *set, enum np_set_mode mode, struct np_error
     return is_repair(mode) ? 0 : settle(set, err); /* the next backup notes the place */
 }
 
-static bool can_be_written(int dir)
-{
-    return faccessat(dir, "lock", W_OK, AT_EACCESS) == 0 ||
-           (errno == ENOENT && faccessat(dir, ".", W_OK, AT_EACCESS) == 0);
-}
-
 static int lock(struct np_set *set, enum np_set_mode mode, const char *command, struct np_error *err)
 {
-    if (mode == NP_SET_REPAIR_LOOK && !can_be_written(set->dir))
+    if (mode == NP_SET_REPAIR_LOOK)
         return np_lock_share(set->dir, set->path, &set->lock, err);
     return np_lock_take(set->dir, set->path, command, &set->lock, err);
 }

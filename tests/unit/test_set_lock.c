@@ -47,6 +47,30 @@ static void test_lock__second_writer_is_told_who_holds_it(void **state)
     np_set_close(open_set(NP_SET_WRITE)); /* it died with the process */
 }
 
+/* Who only looks changes nothing: not even the lock says so. */
+static void test_lock__of_who_only_looks(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct np_set *second;
+    np_set_close(open_set(NP_SET_CREATE));
+    NP_AUTO_FREE char *before = read_text("lock");
+    {
+        NP_OPEN(set, NP_SET_REPAIR_LOOK);
+        NP_OPEN(another, NP_SET_REPAIR_LOOK);
+        FAILS_WITH(NP_BUSY, np_set_open(fixture.path, NP_SET_WRITE, "", &second, &err), "only looks at it");
+    }
+    NP_AUTO_FREE char *after = read_text("lock");
+    assert_string_equal(before, after);
+    {
+        NP_OPEN(set, NP_SET_WRITE);
+        FAILS_WITH(NP_BUSY, np_set_open(fixture.path, NP_SET_REPAIR_LOOK, "", &second, &err), "(backup vm1)");
+    }
+    assert_int_equal(unlink(at("lock")), 0);
+    np_set_close(open_set(NP_SET_REPAIR_LOOK));
+    assert_false(exists("lock"));
+}
+
 static void test_lock__inherited_descriptor_keeps_it_after_close(void **state)
 {
     (void)state;
@@ -132,6 +156,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_lock__second_writer_is_told_who_holds_it),
+        TEST(test_lock__of_who_only_looks),
         TEST(test_lock__inherited_descriptor_keeps_it_after_close),
         TEST(test_lock__dead_holder_with_a_live_guardian_is_said),
         TEST(test_lock__symbolic_link_is_refused),
