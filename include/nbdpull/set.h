@@ -174,7 +174,8 @@ int np_set_next_id(struct np_set *set, char id[NP_POINT_ID_MAX], struct np_error
 /**
  * The commit: the record appears, durably, and with it the point. Streams and config were synced before. On
  * -1 there is no such point, and np_set_remove_point_files may follow. NP_FAILED, too, when the set is not at
- * its path any more.
+ * its path any more, or a stream that was written since the last commit not under its name: until then they
+ * are held open.
  */
 int np_set_commit(struct np_set *set, const struct np_point *point, struct np_error *err);
 

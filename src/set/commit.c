@@ -78,18 +78,21 @@ static int encode_checked(const struct np_point *point, const char *path, char *
 
 /*
  * Whoever is told that it is done must find the point where the set was given. Last, so that the record
- * counts for nothing when the set was taken away at any time before.
+ * counts for nothing when the set, or a part of it, was taken away at any time before.
  */
-static int check_place(const struct np_set *set, struct np_error *err)
+static int check_place(struct np_set *set, struct np_error *err)
 {
     bool in_place;
     if (np_set_is_in_place(set, &in_place, err) < 0)
         return -1;
-    return in_place ? 0
-                    : np_fail(err, NP_FAILED,
-                              "%s: the backup set is not there any more: it was moved, unmounted or replaced "
-                              "while this run wrote into it",
-                              set->path);
+    if (!in_place)
+        return np_fail(err, NP_FAILED,
+                       "%s: the backup set is not there any more: it was moved, unmounted or replaced "
+                       "while this run wrote into it",
+                       set->path);
+    if (set->store->ops->check_place(set->store, err) < 0)
+        return -1;
+    return np_written_check(set, err);
 }
 
 /* After a failed put the record may stand there: it must not make a point of what is about to be removed. */
@@ -139,6 +142,7 @@ int np_set_commit(struct np_set *set, const struct np_point *point, struct np_er
         return np_fail(err, NP_FAILED, "%s: the point is committed already", path);
     if (put_record(set, key, text, size, err) < 0)
         return -1;
+    np_written_clear(set);
     raise_committed(set, number);
     return 0;
 }

@@ -118,6 +118,7 @@ int np_set_remove_point_files(struct np_set *set, const char *point_id, struct n
         return 0;
     if (forget_record(set, point_id, err) < 0)
         return -1;
+    np_written_clear(set); /* held open, NFS would keep them by another name */
     for (size_t i = 0; i < NP_ARRAY_SIZE(areas); i++) {
         if (remove_of_point(set, areas[i], point_id, err) < 0)
             return -1;
@@ -154,9 +155,33 @@ static int remove_from_area(struct np_set *set, const char *area, uint64_t newes
     return 0;
 }
 
+/* Only directories of points: others may have found a place beside them. */
+static int sweep_configs(struct np_set *set, struct np_error *err)
+{
+    NP_CLEANUP(np_names_clear) struct np_names names = {0};
+    if (set->store->ops->list(set->store, "config", &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.count; i++) {
+        char id[NP_POINT_ID_MAX], key[NP_SET_KEY_MAX];
+        uint64_t number;
+        if (!np_point_is_file("config", names.list[i], id, &number))
+            continue;
+        snprintf(key, sizeof(key), "config/%s", id);
+        if (set->store->ops->sweep(set->store, key, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int np_set_remove_unfinished(struct np_set *set, struct np_error *err)
 {
-    return set->store->ops->sweep(set->store, err);
+    const struct np_store_ops *ops = set->store->ops;
+    if (ops->sweep(set->store, NULL, err) < 0)
+        return -1;
+    for (size_t i = 0; np_store_areas[i] != NULL; i++)
+        if (ops->sweep(set->store, np_store_areas[i], err) < 0)
+            return -1;
+    return sweep_configs(set, err);
 }
 
 int np_set_remove_debris(struct np_set *set, struct np_error *err)

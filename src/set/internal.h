@@ -24,10 +24,18 @@ struct np_set_json {
     char home_id[NP_HOME_ID_SIZE]; /**< names this set at this home; a new one after each move */
 };
 
+/** A stream that was written and synced, held open until a record mentions it. */
+struct np_written {
+    struct np_written *next;
+    struct np_store_writer *writer; /* owned */
+    char key[NP_SET_KEY_MAX];
+};
+
 struct np_set {
     char *path;
     int dir, lock; /* lock -1: open for reading */
     struct np_store *store;
+    struct np_written *written;
     struct np_set_json json;
     bool moved;
     bool made, made_directory; /* by this np_set_open */
@@ -39,6 +47,14 @@ struct np_set {
 
 /** Does its path still lead to the directory that is open? It may have been renamed, unmounted, deleted. */
 int np_set_is_in_place(const struct np_set *set, bool *in_place, struct np_error *err);
+
+/* ---- stream_file.c ---- */
+
+/** Is each stream that was written since the last commit still what its key leads to? NP_FAILED names one
+ * that is not. */
+int np_written_check(const struct np_set *set, struct np_error *err);
+/** They are mentioned, or are to go. */
+void np_written_clear(struct np_set *set);
 
 /* ---- set_json.c ---- */
 

@@ -191,6 +191,7 @@ void np_set_close(struct np_set *set)
 {
     if (set == NULL)
         return;
+    np_written_clear(set);
     if (set->store != NULL)
         set->store->ops->close(set->store);
     /* Not LOCK_UN: a guardian that inherited the descriptor keeps the set locked until it is done. */
@@ -202,15 +203,7 @@ void np_set_close(struct np_set *set)
 
 int np_set_is_in_place(const struct np_set *set, bool *in_place, struct np_error *err)
 {
-    struct stat held, there;
-    *in_place = false;
-    if (fstat(set->dir, &held) < 0)
-        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot look at the backup set", set->path);
-    if (stat(set->path, &there) == 0)
-        *in_place = held.st_dev == there.st_dev && held.st_ino == there.st_ino;
-    else if (errno != ENOENT && errno != ENOTDIR)
-        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot look for the backup set", set->path);
-    return 0;
+    return np_file_is_at(set->dir, AT_FDCWD, set->path, set->path, 0, in_place, err);
 }
 
 const char *np_set_path(const struct np_set *set)

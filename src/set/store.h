@@ -20,12 +20,15 @@ extern const char *const np_store_areas[];
 
 #define NP_STORE_ASIDE_MAX 128 /**< a key below aside/, with NUL */
 
-/** An object being written; it exists from its creation on, and counts for nothing before it is mentioned. */
+/** An object being written; it exists from its creation on, and counts for nothing before it is mentioned.
+ * The store outlives it. */
 struct np_store_writer {
     /** Append all pieces. NP_FAILED with path and cause. @param pieces changed */
     int (*append)(struct np_store_writer *writer, struct iovec *pieces, int count, struct np_error *err);
     /** Make what was appended, and the name, durable. */
     int (*commit)(struct np_store_writer *writer, struct np_error *err);
+    /** Does the key, sought from the store's beginning, lead to what was appended? @param is out */
+    int (*is_in_place)(struct np_store_writer *writer, bool *is, struct np_error *err);
     void (*close)(struct np_store_writer *writer);
 };
 
@@ -78,15 +81,23 @@ struct np_store_ops {
     int (*set_aside)(struct np_store *store, const char *key, char to[NP_STORE_ASIDE_MAX],
                      struct np_error *err);
 
-    /** Remove what interrupted puts left behind, and say so in the log. */
-    int (*sweep)(struct np_store *store, struct np_error *err);
+    /**
+     * Remove what interrupted puts left directly below a prefix, and say so in the log; where it cannot be
+     * looked for, a warning says that.
+     * @param prefix NULL: the store's beginning
+     */
+    int (*sweep)(struct np_store *store, const char *prefix, struct np_error *err);
+
+    /** NP_FAILED when an area is not where it was found first: see np_store_dir_open. */
+    int (*check_place)(struct np_store *store, struct np_error *err);
 
     void (*close)(struct np_store *store);
 };
 
 /**
  * A store in a directory. Every access begins at the held descriptor and follows no symbolic link; files get
- * mode 0600 and directories 0700 whatever the umask.
+ * mode 0600 and directories 0700 whatever the umask. An area is held open too from its first use on: if it is
+ * moved or mounted over, all goes on where it began, and can be taken back there.
  * @param dir      open directory; borrowed until close
  * @param path     of it, for messages; copied
  * @param writable false: members that change something fail

@@ -1,5 +1,6 @@
 #include "store.h"
 
+#include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
 #include "nbdpull/file.h"
 #include "nbdpull/log.h"
@@ -12,12 +13,14 @@
 
 const char *const np_store_areas[] = {"points", "streams", "config", NULL};
 
+#define AREA_COUNT (NP_ARRAY_SIZE(np_store_areas) - 1)
 #define PARTS_MAX 3
 #define PART_SIZE_MAX 100
 
 struct store_dir {
     struct np_store base;
-    int top; /* borrowed */
+    int top;               /* borrowed */
+    int areas[AREA_COUNT]; /* -1 before its first use */
     char *path;
     bool writable;
 };
@@ -97,8 +100,31 @@ static int open_part(int dir, const char *path, const char *name, bool make, int
     return 1;
 }
 
+/* The descriptor of an area, or NULL: no area bears that name. */
+static int *area_of(struct store_dir *self, const char *name)
+{
+    for (size_t i = 0; i < AREA_COUNT; i++)
+        if (strcmp(np_store_areas[i], name) == 0)
+            return &self->areas[i];
+    return NULL;
+}
+
+/* As open_part, of one of the store's own. */
+static int open_first(struct store_dir *self, const char *path, const char *name, bool make, int *part,
+                      struct np_error *err)
+{
+    int *area = area_of(self, name);
+    if (area == NULL)
+        return open_part(self->top, path, name, make, part, err);
+    int found = *area >= 0 ? 1 : open_part(self->top, path, name, make, area, err);
+    if (found <= 0)
+        return found;
+    *part = openat(*area, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return *part >= 0 ? 1 : np_fail_errno(err, NP_FAILED, errno, "%s: cannot open the directory", path);
+}
+
 /* Find the place of a key, whatever stands there. @return as locate */
-static int locate_any(const struct store_dir *self, const char *key, bool make, struct place *place,
+static int locate_any(struct store_dir *self, const char *key, bool make, struct place *place,
                       struct np_error *err)
 {
     if (check_key(self, key, err) < 0)
@@ -108,11 +134,13 @@ static int locate_any(const struct store_dir *self, const char *key, bool make, 
     if (place->path == NULL || place->dir < 0)
         return np_fail_errno(err, NP_FAILED, errno, "%s/%s: cannot open", self->path, key);
 
-    for (const char *slash; (slash = strchr(key, '/')) != NULL; key = slash + 1) {
+    bool first = true;
+    for (const char *slash; (slash = strchr(key, '/')) != NULL; key = slash + 1, first = false) {
         char part[PART_SIZE_MAX + 1] = "";
         memcpy(part, key, (size_t)(slash - key));
         int below;
-        int found = open_part(place->dir, place->path, part, make, &below, err);
+        int found = first ? open_first(self, place->path, part, make, &below, err)
+                          : open_part(place->dir, place->path, part, make, &below, err);
         if (found <= 0)
             return found;
         close(place->dir);
@@ -122,8 +150,20 @@ static int locate_any(const struct store_dir *self, const char *key, bool make, 
     return 1;
 }
 
+/* Open the directory of a prefix. @return as locate */
+static int open_prefix(struct store_dir *self, const char *prefix, struct place *place, int *dir,
+                       struct np_error *err)
+{
+    int found = locate_any(self, prefix, false, place, err);
+    if (found <= 0)
+        return found;
+    if (strchr(prefix, '/') == NULL)
+        return open_first(self, place->path, prefix, false, dir, err);
+    return open_part(place->dir, place->path, place->name, false, dir, err);
+}
+
 /* Find the place of a key. @return 1; 0 when a directory on the way is missing (never with make); -1 */
-static int locate(const struct store_dir *self, const char *key, bool make, struct place *place,
+static int locate(struct store_dir *self, const char *key, bool make, struct place *place,
                   struct np_error *err)
 {
     int found = locate_any(self, key, make, place, err);
@@ -136,8 +176,9 @@ static int locate(const struct store_dir *self, const char *key, bool make, stru
 
 struct dir_writer {
     struct np_store_writer base;
+    struct store_dir *store; /* borrowed */
+    char *key, *path;
     int fd, dir;
-    char *path;
     uint64_t size, started; /* of the file; of that on its way to the disk */
 };
 
@@ -168,11 +209,29 @@ static int writer_commit(struct np_store_writer *base, struct np_error *err)
     return np_file_sync(writer->dir, writer->path, err);
 }
 
+/* As long as it is open, no other file can have its number; cut off, it is not what was written. */
+static int writer_is_in_place(struct np_store_writer *base, bool *is, struct np_error *err)
+{
+    struct dir_writer *writer = (struct dir_writer *)base;
+    struct stat st;
+    NP_PLACE;
+    *is = false;
+    int found = locate_any(writer->store, writer->key, false, &place, err);
+    if (found <= 0)
+        return found;
+    if (fstat(writer->fd, &st) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot look at it", writer->path);
+    if ((uint64_t)st.st_size != writer->size)
+        return 0;
+    return np_file_is_at(writer->fd, place.dir, place.path, place.name, AT_SYMLINK_NOFOLLOW, is, err);
+}
+
 static void writer_close(struct np_store_writer *base)
 {
     struct dir_writer *writer = (struct dir_writer *)base;
     np_cleanup_fd(&writer->fd);
     np_cleanup_fd(&writer->dir);
+    free(writer->key);
     free(writer->path);
     free(writer);
 }
@@ -188,10 +247,18 @@ static int create(struct np_store *store, const char *key, struct np_store_write
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create", place.path);
 
     struct dir_writer *writer = malloc(sizeof(*writer));
-    if (writer == NULL)
+    NP_AUTO_FREE char *copy = strdup(key);
+    if (writer == NULL || copy == NULL) {
+        free(writer);
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot create", place.path);
+    }
     *writer = (struct dir_writer){
-        .base = {.append = writer_append, .commit = writer_commit, .close = writer_close},
+        .base = {.append = writer_append,
+                 .commit = writer_commit,
+                 .is_in_place = writer_is_in_place,
+                 .close = writer_close},
+        .store = self_of(store),
+        .key = NP_STEAL(copy),
         .fd = np_steal_fd(&fd),
         .dir = np_steal_fd(&place.dir),
         .path = NP_STEAL(place.path),
@@ -282,11 +349,8 @@ static int get(struct np_store *store, const char *key, size_t limit, char **byt
 static int list(struct np_store *store, const char *prefix, struct np_names *names, struct np_error *err)
 {
     NP_PLACE;
-    int found = locate(self_of(store), prefix, false, &place, err);
-    if (found <= 0)
-        return found;
     NP_AUTO_FD int dir = -1;
-    found = open_part(place.dir, place.path, place.name, false, &dir, err);
+    int found = open_prefix(self_of(store), prefix, &place, &dir, err);
     if (found <= 0)
         return found;
 
@@ -378,8 +442,6 @@ static int set_aside(struct np_store *store, const char *key, char to[NP_STORE_A
 
 /* ---- what interrupted puts left ---- */
 
-static int sweep_below(int dir, const char *path, const char *name, int depth, struct np_error *err);
-
 /* Nobody else writes: who sweeps has the lock. A directory or a link of such a name is not ours. */
 static bool is_left_by_put(int dir, const char *name)
 {
@@ -388,56 +450,68 @@ static bool is_left_by_put(int dir, const char *name)
            S_ISREG(st.st_mode);
 }
 
-/* Remove the temporary files in a directory, and in its directories down to depth. */
-static int sweep_dir(int dir, const char *path, int depth, struct np_error *err)
+static int sweep_dir(int dir, const char *path, struct np_error *err)
 {
     NP_CLEANUP(np_names_clear) struct np_names names = {0};
     if (np_names_of_dir(dir, path, &names, err) < 0)
         return -1;
     for (size_t i = 0; i < names.count; i++) {
         const char *name = names.list[i];
-        if (is_left_by_put(dir, name)) {
-            if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
-                return np_fail_errno(err, NP_FAILED, errno, "%s/%s: cannot remove", path, name);
-            np_log_info("removed %s/%s, which an interrupted run left", path, name);
-        } else if (depth > 0 && sweep_below(dir, path, name, depth - 1, err) < 0) {
-            return -1;
-        }
+        if (!is_left_by_put(dir, name))
+            continue;
+        if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
+            return np_fail_errno(err, NP_FAILED, errno, "%s/%s: cannot remove", path, name);
+        np_log_info("removed %s/%s, which an interrupted run left", path, name);
     }
     return 0;
 }
 
-static int sweep_below(int dir, const char *path, const char *name, int depth, struct np_error *err)
+/* What cannot be looked into stops nobody: it is ours no more, or the next run's. */
+static int sweep(struct np_store *store, const char *prefix, struct np_error *err)
 {
-    NP_AUTO_FD int below = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (below < 0) {
-        if (errno != ENOTDIR && errno != ELOOP && errno != ENOENT) /* a file, a link, nothing: none of ours */
-            np_log_warning("%s/%s: cannot look for what interrupted runs left: %s", path, name,
-                           strerror(errno));
-        return 0;
-    }
-    NP_AUTO_FREE char *below_path = np_path_join(path, name);
-    if (below_path == NULL)
-        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s/%s: cannot list", path, name);
-    return sweep_dir(below, below_path, depth, err);
+    NP_PLACE;
+    NP_AUTO_FD int dir = -1;
+    struct store_dir *self = self_of(store);
+    struct np_error why = NP_ERROR_INIT;
+    if (check_writable(self, err) < 0)
+        return -1;
+    if (prefix == NULL)
+        return sweep_dir(self->top, self->path, err);
+    int found = open_prefix(self, prefix, &place, &dir, &why);
+    if (found < 0)
+        np_log_warning("what interrupted runs left cannot be looked for: %s", why.message);
+    return found <= 0 ? 0 : sweep_dir(dir, place.path, err);
 }
 
-/* Only our own directories: others may have found a place beside them. */
-static int sweep(struct np_store *store, struct np_error *err)
+static int check_area(const struct store_dir *self, size_t i, struct np_error *err)
 {
-    struct store_dir *self = self_of(store);
-    if (check_writable(self, err) < 0 || sweep_dir(self->top, self->path, 0, err) < 0)
+    bool in_place;
+    NP_AUTO_FREE char *path = np_path_join(self->path, np_store_areas[i]);
+    if (path == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", self->path);
+    if (np_file_is_at(self->areas[i], self->top, path, np_store_areas[i], AT_SYMLINK_NOFOLLOW, &in_place,
+                      err) < 0)
         return -1;
-    for (size_t i = 0; np_store_areas[i] != NULL; i++) {
-        if (sweep_below(self->top, self->path, np_store_areas[i], 1, err) < 0)
+    return in_place
+               ? 0
+               : np_fail(err, NP_FAILED,
+                         "%s: it is not there any more: it was moved, unmounted or replaced meanwhile", path);
+}
+
+static int check_place(struct np_store *store, struct np_error *err)
+{
+    const struct store_dir *self = self_of(store);
+    for (size_t i = 0; i < AREA_COUNT; i++)
+        if (self->areas[i] >= 0 && check_area(self, i, err) < 0)
             return -1;
-    }
     return 0;
 }
 
 static void close_store(struct np_store *store)
 {
     struct store_dir *self = self_of(store);
+    for (size_t i = 0; i < AREA_COUNT; i++)
+        np_cleanup_fd(&self->areas[i]);
     free(self->path);
     free(self);
 }
@@ -451,6 +525,7 @@ static const struct np_store_ops ops = {
     .remove = remove_key,
     .set_aside = set_aside,
     .sweep = sweep,
+    .check_place = check_place,
     .close = close_store,
 };
 
@@ -464,6 +539,8 @@ int np_store_dir_open(int dir, const char *path, bool writable, struct np_store 
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot open the backup set", path);
     }
     *self = (struct store_dir){.base = {.ops = &ops}, .top = dir, .path = copy, .writable = writable};
+    for (size_t i = 0; i < AREA_COUNT; i++)
+        self->areas[i] = -1;
     *store = &self->base;
     return 0;
 }

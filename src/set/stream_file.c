@@ -15,9 +15,11 @@
 #define PIECES_MAX 8
 
 struct np_stream_file {
+    struct np_set *set;
     struct np_store_writer *writer;
+    struct np_written *written; /* what the set gets when it is synced; NULL from then on */
+    bool failed;                /* an append failed: what is there must not be called durable */
     char key[NP_SET_KEY_MAX];
-    bool failed; /* an append failed: what is there must not be called durable */
     size_t used;
     uint8_t buffer[BUFFER_SIZE];
 };
@@ -33,13 +35,16 @@ int np_set_stream_create(struct np_set *set, const char *point_id, const char *t
                        set->path, target);
 
     NP_AUTO_FREE struct np_stream_file *file = malloc(sizeof(*file));
-    if (file == NULL)
+    NP_AUTO_FREE struct np_written *written = malloc(sizeof(*written));
+    if (file == NULL || written == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot create a stream", set->path);
+    file->set = set;
     file->failed = false;
     file->used = 0;
     snprintf(file->key, sizeof(file->key), "streams/%s.%s.nbp", point_id, target);
     if (set->store->ops->create(set->store, file->key, &file->writer, err) < 0)
         return -1;
+    file->written = NP_STEAL(written);
     *out = NP_STEAL(file);
     return 0;
 }
@@ -101,22 +106,64 @@ const char *np_stream_file_name(const struct np_stream_file *file)
     return file->key;
 }
 
+/* The writer stays good for the file until that is closed. */
+static void leave_to_set(struct np_stream_file *file)
+{
+    struct np_written *written = NP_STEAL(file->written);
+    written->writer = file->writer;
+    written->next = file->set->written;
+    memcpy(written->key, file->key, sizeof(written->key));
+    file->set->written = written;
+}
+
 int np_stream_file_sync(struct np_stream_file *file, struct np_error *err)
 {
     if (file->failed)
         return np_fail(err, NP_FAILED, "%s: not synced, a write to it has failed before", file->key);
-    if (flush(file, err) == 0 && file->writer->commit(file->writer, err) == 0)
-        return 0;
-    file->failed = true;
-    return -1;
+    if (flush(file, err) < 0 || file->writer->commit(file->writer, err) < 0) {
+        file->failed = true;
+        return -1;
+    }
+    if (file->written != NULL)
+        leave_to_set(file);
+    return 0;
 }
 
 void np_stream_file_close(struct np_stream_file *file)
 {
     if (file == NULL)
         return;
-    file->writer->close(file->writer);
+    if (file->written != NULL)
+        file->writer->close(file->writer);
+    free(file->written);
     free(file);
+}
+
+/* ---- from its sync to the record that mentions it ---- */
+
+int np_written_check(const struct np_set *set, struct np_error *err)
+{
+    for (struct np_written *written = set->written; written != NULL; written = written->next) {
+        bool in_place;
+        if (written->writer->is_in_place(written->writer, &in_place, err) < 0)
+            return -1;
+        if (!in_place)
+            return np_fail(err, NP_FAILED,
+                           "%s/%s: what this run wrote there is not there any more: it was moved, deleted, "
+                           "unmounted or replaced meanwhile",
+                           set->path, written->key);
+    }
+    return 0;
+}
+
+void np_written_clear(struct np_set *set)
+{
+    while (set->written != NULL) {
+        struct np_written *first = set->written;
+        set->written = first->next;
+        first->writer->close(first->writer);
+        free(first);
+    }
 }
 
 /* ---- reading ---- */
@@ -124,6 +171,17 @@ void np_stream_file_close(struct np_stream_file *file)
 struct np_stream_input {
     struct np_store_reader *reader;
 };
+
+/* A set that was deleted under us is not a damaged one. */
+static int fail_missing(const struct np_set *set, const char *name, struct np_error *err)
+{
+    bool in_place;
+    if (np_set_is_in_place(set, &in_place, err) < 0)
+        return -1;
+    if (!in_place)
+        return np_fail(err, NP_FAILED, "%s: the backup set is not there any more", set->path);
+    return np_fail(err, NP_DAMAGED, "%s/%s: the stream is missing", set->path, name);
+}
 
 int np_set_file_open(struct np_set *set, const char *name, struct np_stream_input **file,
                      struct np_input_at *input, struct np_error *err)
@@ -134,7 +192,7 @@ int np_set_file_open(struct np_set *set, const char *name, struct np_stream_inpu
     *opened = (struct np_stream_input){0};
     int done = set->store->ops->open(set->store, name, &opened->reader, err);
     if (done == 0 && opened->reader == NULL)
-        done = np_fail(err, NP_DAMAGED, "%s/%s: the stream is missing", set->path, name);
+        done = fail_missing(set, name, err);
     if (done < 0) {
         free(opened);
         return -1;
@@ -148,7 +206,7 @@ static int check_size(const struct np_set *set, const struct np_point_disk *disk
                       const struct np_store_reader *reader, struct np_error *err)
 {
     if (reader == NULL)
-        return np_fail(err, NP_DAMAGED, "%s/%s: the stream is missing", set->path, disk->file);
+        return fail_missing(set, disk->file, err);
     if (reader->input.size == disk->stream_size)
         return 0;
     return np_fail(err, NP_DAMAGED,

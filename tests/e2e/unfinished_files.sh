@@ -70,14 +70,16 @@ left_in_set() { echo "unfinished" | tee "$set/.set.json.01234567.tmp" "$set/poin
     >"$set/config/0001/.domain.xml.01234567.tmp"; }
 are_left() { find "$set" -type f -name '.*.tmp' -size +0 | wc -l; }
 touch "$set/.foreign.tmp" "$set/points/.0001.json.1234567.tmp" "$set/points/.0001.json.0123456g.tmp" "$set/config/.a b.01234567.tmp"
-mkdir "$set/.set.json.76543210.tmp"
+mkdir "$set/.set.json.76543210.tmp" "$set/config/mine"
+touch "$set/config/mine/.domain.xml.01234567.tmp"
 ln -s ../set.json "$set/points/.0002.json.01234567.tmp"
 left_in_set
-find "$set" ! -name lock | sort >"$LAB_DIR/all"
+rm "$set/lock"
+find "$set" | sort >"$LAB_DIR/all"
 for words in "repair --dry-run" verify dump; do
     # shellcheck disable=SC2086
     np 0 $words -i "$set"
-    find "$set" ! -name lock | sort | diff "$LAB_DIR/all" - || lab_fail "$words changed the set"
+    find "$set" | sort | diff "$LAB_DIR/all" - || lab_fail "$words changed the set"
 done
 np 0 repair -i "$set"
 [ "$(are_left)" -eq 0 ] || lab_fail "after the repair: $(find "$set" -name '.*')"
@@ -85,4 +87,4 @@ np 0 repair -i "$set"
 left_in_set
 np_backup "$LAB_NAME" -l full -o "$set"
 [ "$(are_left)" -eq 0 ] || lab_fail "after the backup: $(find "$set" -name '.*')"
-[ "$(find "$set" -name '.*' | wc -l)" -eq 6 ] || lab_fail "foreign files went: $(find "$set" -name '.*')"
+[ "$(find "$set" -name '.*' | wc -l)" -eq 7 ] || lab_fail "foreign files went: $(find "$set" -name '.*')"

@@ -1,8 +1,9 @@
 #!/bin/bash
 # The set is taken away at a step of a backup, a restore or a verify: renamed, unmounted, deleted, and another set put at its
-# place. Status 0 means that the point is in the set that was given, or that the image is exact; the other set is not
-# touched; in libvirt nothing is left, also when the run is killed then and its guardian finds no set; and where the set
-# comes back, the next run goes on in it.
+# place; or its directory of streams or of points is, or the stream that is being written; or the directory that a restore
+# writes into. Status 0 means that the point is in the set that was given, or that the image is exact and where it was
+# asked for; what stands there instead is not touched; in libvirt nothing is left, also when the run is killed then and its
+# guardian finds no set; and where the set comes back, the next run goes on in it.
 # labs: system
 . "$(dirname "$0")/faults.sh"
 fault_start
@@ -27,9 +28,11 @@ fault_truth last
 # vanish_script HOW: what happens to the set; a copy of its records says how far it was.
 vanish_script()
 {
+    local held=$FAULT_SET
+    [[ $1 != out-* ]] || held=$out
     echo "ls $FAULT_SET/points 2>/dev/null | grep -v '^[.]' >$LAB_DIR/tmp/at"
-    # Before it has opened the set, or after, the run is not in it: then nothing happens.
-    echo "ls -l /proc/\$STOP_PID/fd | grep -q ' $FAULT_SET\$' || { : >$LAB_DIR/tmp/too-early; exit 0; }"
+    # Before it has opened it, or after, the run is not in it: then nothing happens.
+    echo "ls -l /proc/\$STOP_PID/fd | grep -q ' $held\$' || { : >$LAB_DIR/tmp/too-early; exit 0; }"
     [[ $1 != *-kill ]] || echo "virsh -q -c $LAB_URI backup-dumpxml $LAB_NAME >$LAB_DIR/tmp/job 2>/dev/null"
     case $1 in
     moved*) echo "mv $FAULT_SET $mnt/moved" ;;
@@ -37,8 +40,22 @@ vanish_script()
     older*) echo "mv $FAULT_SET $mnt/moved && cp -a $LAB_DIR/before $FAULT_SET" ;;
     unmounted*) echo "umount -l $mnt" ;;
     deleted*) echo "rm -rf $FAULT_SET" ;;
+    streams | points) echo "[ ! -e $FAULT_SET/$1 ] || { mv $FAULT_SET/$1 $mnt/part && mkdir $FAULT_SET/$1; }" ;;
+    # The newest one, as long as no record mentions it.
+    stream)
+        echo "cd $FAULT_SET/streams 2>/dev/null || exit 0"
+        echo 'last=$(ls | tail -n 1); [ -z "$last" ] || [ -e "../points/${last%%.*}.json" ] || rm "$last"'
+        ;;
+    # A restore that has given all files their names may be done.
+    out-moved | out-replaced)
+        echo "[ ! -e $out/$LAB_NAME.xml ] || : >$LAB_DIR/tmp/all-there"
+        echo "mv $out $LAB_DIR/out.away"
+        [ "$1" = out-moved ] || echo "mkdir $out"
+        ;;
     esac
 }
+
+vanish_is_part() { [[ $FAULT_HOW == streams || $FAULT_HOW == points || $FAULT_HOW == stream ]]; }
 
 # vanish_where HOW: the set that the run began with.
 vanish_where()
@@ -51,6 +68,7 @@ vanish_where()
     moved* | replaced* | older*) echo "$mnt/moved" ;;
     unmounted*) echo "$LAB_DIR/fs/set" ;;
     deleted*) echo "$LAB_DIR/nowhere" ;;
+    *) echo "$FAULT_SET" ;;
     esac
 }
 
@@ -61,6 +79,7 @@ vanish_place_is_untouched()
     case $FAULT_HOW in
     replaced*) diff -r --no-dereference "$other" "$FAULT_SET" >&2 || fault_fail "it changed the other set" ;;
     older*) diff -r --no-dereference "$LAB_DIR/before" "$FAULT_SET" >&2 || fault_fail "it changed the copy" ;;
+    streams | points | stream | out-*) ;;
     *) [ ! -e "$FAULT_SET" ] || fault_fail "something is where the set was: $(find "$FAULT_SET")" ;;
     esac
 }
@@ -71,6 +90,11 @@ vanish_put_back()
     case $FAULT_HOW in
     moved* | replaced* | older*) rm -rf "$FAULT_SET" && mv "$mnt/moved" "$FAULT_SET" ;;
     unmounted*) mount_it ;;
+    streams | points)
+        # A set that the run had made went with it.
+        [ ! -e "$FAULT_SET" ] && [ -z "$(find "$mnt/part" -type f)" ] || [ ! -e "$mnt/part" ] || cp -an "$mnt/part/." "$FAULT_SET/$FAULT_HOW/" || fault_fail "cannot put it back"
+        rm -rf "$mnt/part"
+        ;;
     esac
 }
 
@@ -97,6 +121,7 @@ vanish_backup()
     [ -e "$LAB_DIR/tmp/at" ] || { fault_truth last && return 0; } # the step was not reached: their number varies
     where=$(vanish_where "$3")
     [ "$(wc -l <"$LAB_DIR/tmp/at")" -le "$(wc -w <<<"$points")" ] || new=yes
+    ! vanish_is_part || vanish_put_back
     if [ -e "$where" ] && [ -e "$where/set.json" ]; then
         now=$(FAULT_SET=$where fault_points) || exit 1
     fi
@@ -104,10 +129,11 @@ vanish_backup()
     0,yes) # its point was there before
         [[ $3 = deleted* ]] || [ "$(wc -w <<<"$now")" -gt "$(wc -w <<<"$points")" ] || fault_fail "status 0, and no point"
         ;;
-    0,no) [ -e "$LAB_DIR/tmp/too-early" ] || fault_fail "status 0, but the set was gone before there was a point" ;;
+    0,no) vanish_is_part || [ -e "$LAB_DIR/tmp/too-early" ] || fault_fail "status 0, but the set was gone before there was a point" ;;
     137,*) [[ $3 == *-kill ]] || fault_fail "killed" ;;
-    1,*) # also when its record was there for a moment
+    1,* | 4,no) # also when its record was there for a moment
         [[ $3 = deleted* ]] || [ "$now" = "$points" ] || fault_fail "failed, but points are $now"
+        [ $FAULT_STATUS -eq 1 ] || vanish_is_part || fault_fail "nothing is damaged"
         [ "$(grep -c '^nbdpull: [^w]' "$NP_ERR")" -eq 1 ] || fault_fail "not one error"
         ;;
     *) fault_fail "status $FAULT_STATUS, new: $new" ;;
@@ -122,7 +148,11 @@ vanish_backup()
             fault_fail "jobs or checkpoints are left: $(cat "$LAB_DIR/tmp/diff")"
     fi
     [ -z "$(find /var/tmp "$LAB_DIR/tmp" -maxdepth 1 -name 'nbdpull-*')" ] || fault_fail "a scratch directory is left"
-    vanish_put_back
+    if ! vanish_is_part; then
+        vanish_put_back
+    elif [ "$FAULT_STATUS" -eq 0 ]; then
+        fault_restores after
+    fi
     if [[ $3 = deleted* ]]; then
         np 0 checkpoints -c "$LAB_URI" -d "$LAB_NAME" --remove
         rm -rf "$FAULT_SET"
@@ -153,6 +183,31 @@ vanish_reader_run()
     fault_program "$@" -- $words
 }
 
+# What was restored lies whole in one of the two places, or nowhere.
+vanish_target()
+{
+    local target at=$out
+    [ -e "$LAB_DIR/tmp/too-early" ] || at=$LAB_DIR/out.away
+    if [ "$FAULT_STATUS" -eq 0 ]; then
+        [ "$at" = "$out" ] || [ -e "$LAB_DIR/tmp/all-there" ] || fault_fail "status 0, and it was moved before it was done"
+    elif [ -e "$LAB_DIR/tmp/too-early" ] || [ "$FAULT_STATUS" -ne 1 ]; then
+        fault_fail "status $FAULT_STATUS"
+    fi
+    if [ -e "$LAB_DIR/tmp/too-early" ]; then
+        :
+    elif [ "$3" = out-moved ]; then
+        [ ! -e "$out" ] || fault_fail "something is where the target was"
+    else
+        rmdir "$out" || fault_fail "the directory at the target's place is not as it was: $(find "$out")"
+    fi
+    [ -z "$(find "$at" -name '.*')" ] || fault_fail "left $(find "$at")"
+    for target in "${FAULT_TARGETS[@]}"; do
+        [ "$FAULT_STATUS" -ne 0 ] && [ ! -e "$at/$target.qcow2" ] ||
+            (lab_same "$at/$target.qcow2" "$LAB_DIR/tmp/last.$target") || fault_fail "$target is not exact"
+    done
+    rm -rf "$LAB_DIR/out.away"
+}
+
 vanish_reader()
 {
     local target
@@ -160,6 +215,11 @@ vanish_reader()
     cp -a "$FAULT_SET" "$LAB_DIR/before"
     vanish_reader_run "$1" STOP_AT="$2" STOP_HOW=none STOP_RUN="sh $LAB_DIR/tmp/during"
     [ -e "$LAB_DIR/tmp/at" ] || return 0
+    if [[ $3 == out-* ]]; then
+        vanish_target "$@"
+        FAULT_STATUSES+=" $1-$3-$FAULT_STATUS"
+        return 0
+    fi
     vanish_place_is_untouched
     case $1,$FAULT_STATUS in
     restore,0 | verified,0 | salvage,0)
@@ -200,7 +260,7 @@ vanish_count()
 vanish_round()
 {
     FAULT_STEP=$2 FAULT_HOW=$3 FAULT_WHAT="$1, $2, $3" FAULT_STATUS=
-    rm -f "$LAB_DIR/tmp/at" "$LAB_DIR/tmp/job" "$LAB_DIR/tmp/too-early"
+    rm -f "$LAB_DIR/tmp/at" "$LAB_DIR/tmp/job" "$LAB_DIR/tmp/too-early" "$LAB_DIR/tmp/all-there"
     vanish_script "$3" >"$LAB_DIR/tmp/during"
     if vanish_is_backup "$1"; then
         vanish_backup "$@"
@@ -212,18 +272,22 @@ vanish_round()
 vanish_reset()
 {
     mountpoint -q "$mnt" || mount_it
-    rm -rf "$mnt/moved"
+    rm -rf "$mnt/moved" "$mnt/part" "$LAB_DIR/out.away"
     fault_backup_reset
 }
 
 ways="moved replaced older unmounted deleted"
 fault_each inc "files virt nbd" "$ways moved-kill replaced-kill deleted-kill" 5
-fault_each full "files virt nbd" "moved deleted" 2
-fault_each new "files virt nbd" "moved older deleted" 2
+fault_each inc "files virt nbd" "streams points stream" 3
+fault_each full "files virt nbd" "moved deleted streams stream" 2
+fault_each new "files virt nbd" "moved older deleted streams points stream" 2
 np_backup "$LAB_NAME" -l full -o "$FAULT_SET"
 fault_truth last
 for level in restore verified salvage verify deep dump; do
     fault_each $level "files reads closes" "$ways" 2
+done
+for level in restore verified salvage; do
+    fault_each $level "files reads closes" "out-moved out-replaced" 2
 done
 for status in $FAULT_STATUSES; do echo "$status"; done | sort | uniq -c | sed 's/^/# /' >&2
 fault_end

@@ -1,5 +1,6 @@
 #include "set_fixture.h"
 
+#include "nbdpull/bytes.h"
 #include "nbdpull/set_repair.h"
 
 /* ---- points ---- */
@@ -76,6 +77,83 @@ static void test_point__same_id_is_never_committed_twice(void **state)
     assert_true(exists("points/0001.json"));
     FAILS_WITH(NP_FAILED, np_set_remove_point_files(set, "0001", &err), "committed");
     assert_true(exists("streams/0001.vda.nbp"));
+}
+
+/* What may happen to the streams of a run, by the user's hand, before its record is written. */
+static void stream_is_deleted(void)
+{
+    assert_int_equal(unlink(at("streams/0001.vda.nbp")), 0);
+}
+
+static void stream_is_cut_off(void)
+{
+    assert_int_equal(truncate(at("streams/0001.vda.nbp"), 3), 0);
+}
+
+static void stream_is_another(void)
+{
+    stream_is_deleted();
+    write_text("streams/0001.vda.nbp", "data");
+}
+
+static void area_is_moved(const char *area)
+{
+    char moved[64];
+    snprintf(moved, sizeof(moved), "%s.moved", area);
+    assert_int_equal(rename(at(area), at(moved)), 0);
+    assert_int_equal(mkdir(at(area), 0700), 0);
+}
+
+static void streams_are_moved(void)
+{
+    area_is_moved("streams");
+}
+
+static void points_are_moved(void)
+{
+    area_is_moved("points");
+}
+
+static void config_is_deleted(void)
+{
+    struct np_error err = NP_ERROR_INIT;
+    ok(np_dir_remove(AT_FDCWD, "config", at("config"), &err));
+}
+
+static void set_is_moved(void)
+{
+    char moved[128];
+    snprintf(moved, sizeof(moved), "%s.moved", fixture.path);
+    assert_int_equal(rename(fixture.path, moved), 0);
+    assert_int_equal(mkdir(fixture.path, 0700), 0);
+}
+
+static void test_point__is_not_committed_without_what_it_needs(void **state)
+{
+    (void)state;
+    static void (*const happens[])(void) = {stream_is_deleted, stream_is_cut_off, stream_is_another,
+                                            streams_are_moved, points_are_moved,  config_is_deleted,
+                                            set_is_moved};
+    for (size_t i = 0; i < NP_ARRAY_SIZE(happens); i++) {
+        struct np_error err = NP_ERROR_INIT;
+        {
+            NP_OPEN(set, NP_SET_CREATE);
+            struct np_point_disk disk = stored_disk("0001", "vda", "");
+            struct np_point point = {.id = "0001", .level = "full", .disks = &disk, .disk_count = 1};
+            snprintf(point.time, sizeof(point.time), "2026-11-20T03:00:00Z");
+            char id[NP_POINT_ID_MAX];
+            ok(np_set_next_id(set, id, &err));
+            write_stream(set, id, "vda", "data");
+            ok(np_set_config_write(set, "0001", "domain.xml", "x", 1, &err));
+            happens[i]();
+            FAILS_WITH(NP_FAILED, np_set_commit(set, &point, &err), "not there any more");
+            ok(np_set_remove_point_files(set, "0001", &err));
+        }
+        assert_false(exists("points/0001.json") || exists("points.moved/0001.json"));
+        assert_false(exists("streams.moved/0001.vda.nbp") || exists("../set.moved/streams/0001.vda.nbp"));
+        teardown(state);
+        setup(state);
+    }
 }
 
 static void test_point__what_could_not_be_read_is_not_committed(void **state)
@@ -324,6 +402,7 @@ int main(void)
         TEST(test_set_points__a_byte_that_changed_is_seen),
         TEST(test_point__comes_back_as_committed),
         TEST(test_point__same_id_is_never_committed_twice),
+        TEST(test_point__is_not_committed_without_what_it_needs),
         TEST(test_point__what_could_not_be_read_is_not_committed),
         TEST(test_point__damaged_records_are_named_by_file_and_key),
         TEST(test_point__unknown_keys_are_ignored_and_large_files_refused),
