@@ -37,8 +37,8 @@ static const char *const traces[] = {
     "/domain/devices/interface/virtualport/parameters/@instanceid",
     "/domain/devices/interface/backend/@logFile",
     /* Where such a device stays what it is, libvirt takes no path for it; but others may. */
-    "/domain/devices/*[self::serial or self::parallel or self::console or self::channel or self::redirdev "
-    "or self::smartcard]/source/@path",
+    "/domain/devices/*[self::serial or self::parallel or self::console or self::channel]/source/@path",
+    "/domain/devices/*[self::redirdev or self::smartcard]/source/@path",
     "/domain/devices/*/log", /* of serial ports and channels: a file */
     "/domain/devices/console/@tty",
     "/domain/devices/vsock/cid/@address",
