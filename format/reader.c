@@ -28,7 +28,6 @@ struct np_reader {
 
     uint8_t *first_meta, *results; /* until they have been compared */
     uint32_t first_meta_len, results_len;
-    struct np_place meta_place, dir_place;
 };
 
 static int out_of_memory(const struct np_reader *reader, struct np_error *err)
@@ -165,27 +164,23 @@ static int take_second_meta(struct np_reader *reader, const struct np_record *re
     reader->results_len = header->data_len;
     if (reader->results == NULL)
         return out_of_memory(reader, err);
-    if (read_data(reader, reader->results, err) < 0)
-        return -1;
-    reader->meta_place = np_place_of(header);
-    return 0;
+    return read_data(reader, reader->results, err);
 }
 
 static int take_dir(struct np_reader *reader, const struct np_record *record, struct np_error *err)
 {
     const struct np_reader_seen *seen = &reader->whole.seen;
-    if (np_reader_trailer_dir(seen, record, err) < 0 ||
-        np_reader_trailer_results(seen, reader->results, reader->results_len, err) < 0)
+    if (np_reader_trailer_dir(seen, record, err) < 0)
         return -1;
-    reader->dir_place = np_place_of(&record->header);
-    return 0;
+    return np_reader_trailer_results(seen, reader->results, reader->results_len, err);
 }
 
 static int take_end(struct np_reader *reader, const struct np_record *record, struct np_error *err)
 {
     struct np_hash128 headers = np_hash_stream_get(reader->headers);
-    if (np_reader_trailer_end(&reader->whole.seen, record, &reader->meta_place, &reader->dir_place, headers,
-                              err) < 0 ||
+    struct np_end end;
+    if (np_trailer_end_decode(record, reader->input.name, &end, err) < 0 ||
+        np_reader_trailer_end(&reader->whole.seen, &record->header, &end, headers, err) < 0 ||
         skip_data(reader, err) < 0)
         return -1;
     return np_reader_input_end(&reader->input, err);

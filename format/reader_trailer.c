@@ -107,19 +107,15 @@ int np_reader_trailer_results(const struct np_reader_seen *seen, const uint8_t *
                             err);
 }
 
-int np_reader_trailer_end(const struct np_reader_seen *seen, const struct np_record *record,
-                          const struct np_place *meta, const struct np_place *dir, struct np_hash128 headers,
-                          struct np_error *err)
+int np_reader_trailer_end(const struct np_reader_seen *seen, const struct np_record_header *header,
+                          const struct np_end *end, struct np_hash128 headers, struct np_error *err)
 {
-    struct np_end end;
-    if (np_trailer_end_decode(record, seen->name, &end, err) < 0)
-        return -1;
     const char *wrong = NULL;
-    if (!np_uuid_equal(&end.stream, &seen->meta->stream))
+    if (!np_uuid_equal(&end->stream, &seen->meta->stream))
         wrong = "its stream UUID is another than META's";
-    else if (!same_place(&end.meta, meta) || !same_place(&end.dir, dir))
+    else if (!same_place(&end->meta, &seen->meta_place) || !same_place(&end->dir, &seen->dir_place))
         wrong = "it says that META or DIR are elsewhere";
-    else if (!np_hash128_equal(end.digest, headers))
+    else if (!np_hash128_equal(end->digest, headers))
         wrong = "its digest is not that of the headers before it";
-    return wrong == NULL ? 0 : np_damage_record(seen->name, &record->header, NULL, err, "%s", wrong);
+    return wrong == NULL ? 0 : np_damage_record(seen->name, header, NULL, err, "%s", wrong);
 }

@@ -24,6 +24,7 @@ struct np_reader_seen {
     struct np_reader_disk *disks; /**< meta->disk_count */
     const struct np_reader_blobs *blobs;
     uint64_t last_index;
+    struct np_place meta_place, dir_place; /**< of the second META, and of DIR */
 };
 
 /**
@@ -38,9 +39,8 @@ int np_reader_trailer_dir(const struct np_reader_seen *seen, const struct np_rec
 int np_reader_trailer_results(const struct np_reader_seen *seen, const uint8_t *text, size_t size,
                               struct np_error *err);
 
-/** Compare END. @param headers digest of all headers before it */
-int np_reader_trailer_end(const struct np_reader_seen *seen, const struct np_record *record,
-                          const struct np_place *meta, const struct np_place *dir, struct np_hash128 headers,
-                          struct np_error *err);
+/** Compare END. @param header its own, for the message. @param headers digest of all headers before it */
+int np_reader_trailer_end(const struct np_reader_seen *seen, const struct np_record_header *header,
+                          const struct np_end *end, struct np_hash128 headers, struct np_error *err);
 
 #endif

@@ -94,6 +94,10 @@ int np_reader_whole_take(struct np_reader_whole *whole, const struct np_record *
         return damaged(whole, header, "it may not stand there", err);
     if (types[header->type].take != NULL && types[header->type].take(whole, record, err) < 0)
         return -1;
+    if (header->type == NP_RECORD_META)
+        whole->seen.meta_place = np_place_of(header);
+    if (header->type == NP_RECORD_DIR)
+        whole->seen.dir_place = np_place_of(header);
     whole->phase = types[header->type].then;
     return 0;
 }

@@ -477,7 +477,10 @@ static int compare_end(struct np_walk *walk, struct np_error *err)
                            err) < 0)
         return -1;
     dir.table = table;
-    return np_reader_trailer_dir(&walk->whole.seen, &dir, err);
+    if (np_reader_trailer_dir(&walk->whole.seen, &dir, err) < 0)
+        return -1;
+    return np_reader_trailer_end(&walk->whole.seen, &end.header, &walk->stream->end,
+                                 np_hash_stream_get(walk->headers), err);
 }
 
 static enum np_walk_found finish_stream(struct np_walk *walk, struct np_fault *fault)

@@ -272,6 +272,73 @@ static void test_verify__what_index_and_dir_say_of_the_index_before(void **state
     }
 }
 
+/* An optional record that holds copies of second META and DIR, as records in their places, and END names the
+ * copies. */
+static struct memory with_copies(size_t at, bool of_meta, bool of_dir)
+{
+    struct parts *parts = parts_of(two_disks());
+    const size_t table_len = NP_RECORD_ALIGN;
+    const struct part *copied[2];
+    size_t count = 0, size = 0;
+    struct part optional = {.header = {.version = 1, .type = 0x80 | 42, .disk = NP_DISK_NONE}};
+    optional.table = optional.data = calloc(1, NP_TABLE_MAX);
+    optional.header.table_len = table_len;
+    part_insert(parts, at, &optional);
+    if (of_meta)
+        copied[count++] = &parts->list[part_of(parts, NP_RECORD_META, 1)];
+    if (of_dir)
+        copied[count++] = &parts->list[part_of(parts, NP_RECORD_DIR, 0)];
+    for (size_t i = 0; i < count; i++)
+        size += np_record_size(&copied[i]->header);
+    struct part *holder = &parts->list[at];
+    holder->header.data_len = (uint32_t)size;
+    holder->data = realloc(holder->data, size);
+    memset(holder->data, 0, size);
+    free(put_together(parts, FIX_LINKS).bytes);
+
+    uint8_t *to = holder->data, *end = parts->list[parts->count - 1].table;
+    for (size_t i = 0; i < count; i++) {
+        struct np_record_header header = copied[i]->header;
+        header.pos = holder->header.pos + NP_RECORD_HEADER_SIZE + table_len + (uint64_t)(to - holder->data);
+        header.number = holder->header.number + i;
+        np_record_encode(&header, to);
+        memcpy(to + NP_RECORD_HEADER_SIZE, copied[i]->table, header.table_len);
+        memcpy(to + NP_RECORD_HEADER_SIZE + header.table_len, copied[i]->data, header.data_len);
+        struct np_place place = np_place_of(&header);
+        np_place_put(end + (header.type == NP_RECORD_DIR ? 16 : 40), &place);
+        to += np_record_size(&header);
+    }
+    free(optional.table);
+    struct memory memory = put_together(parts, FIX_SUMS);
+    parts_free(parts);
+    return memory;
+}
+
+/* The index gives the same disks either way; front to back it is refused. */
+static void test_verify__end_names_the_meta_and_dir_that_were_met(void **state)
+{
+    (void)state;
+    struct parts *parts = parts_of(two_disks());
+    const size_t meta = part_of(parts, NP_RECORD_META, 1), dir = part_of(parts, NP_RECORD_DIR, 0);
+    parts_free(parts);
+    const struct {
+        size_t at;
+        bool meta, dir;
+    } cases[] = {{meta, true, true}, {meta, true, false}, {dir, false, true}};
+    for (size_t i = 0; i < NP_ARRAY_SIZE(cases); i++) {
+        struct np_error err = NP_ERROR_INIT;
+        struct memory memory = with_copies(cases[i].at, cases[i].meta, cases[i].dir);
+        fails(NP_DAMAGED, read_all(&memory, &err));
+        for (int depth = NP_VERIFY_QUICK; depth <= NP_VERIFY_DEEP; depth++) {
+            np_stream_close(open_and_check(&memory, (enum np_verify_depth)depth));
+            assert_int_equal(seen.count, 1);
+            assert_int_equal(seen.faults[0].scope, NP_FAULT_NONE);
+            assert_non_null(strstr(seen.faults[0].error.message, "META or DIR are elsewhere"));
+        }
+        free(memory.bytes);
+    }
+}
+
 /* Files of the guest: what DIR says of them, and how their parts fit together. */
 static void test_verify__files_must_be_those_of_dir(void **state)
 {
@@ -422,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_verify__an_index_that_tells_of_other_hashes_is_found_without_payload),
         cmocka_unit_test(test_verify__records_stand_in_the_order_of_the_format),
         cmocka_unit_test(test_verify__what_index_and_dir_say_of_the_index_before),
+        cmocka_unit_test(test_verify__end_names_the_meta_and_dir_that_were_met),
         cmocka_unit_test(test_verify__files_must_be_those_of_dir),
         cmocka_unit_test(test_verify__the_parts_of_a_file_must_fit_together),
         cmocka_unit_test(test_verify__a_granule_with_another_hash_is_found_by_deep_alone),
