@@ -121,6 +121,9 @@ int np_domain_xml(struct np_domain *domain, bool live, char **xml, struct np_err
 
 /** Path of the NVRAM file of a domain XML; *path NULL when it has none. @param path out, owned (free) */
 int np_xml_nvram(const char *domain_xml, char **path, struct np_error *err);
+/** Does its firmware keep variables in flash? Then a guest that runs has NVRAM, whether this XML names it or
+ * not. */
+int np_xml_has_flash(const char *domain_xml, bool *has, struct np_error *err);
 
 /**
  * Owner that QEMU's process runs as (DAC label of the live XML); *known false when there is no such label, as

@@ -34,11 +34,56 @@ static int add_checkpoint_xml(struct np_run *run, struct np_error *err)
     return 0;
 }
 
+/* The name that libvirt gives to a domain's NVRAM. A set, which may be anybody's work, leads to no other
+ * file. */
+static bool is_nvram_of(const char *path, const char *domain)
+{
+    const char *name = strrchr(path, '/') + 1;
+    size_t length = strlen(domain);
+    return strncmp(name, domain, length) == 0 && strncmp(name + length, "_VARS.", strlen("_VARS.")) == 0;
+}
+
+/* Where the newest point that saw the guest run had it. *path stays NULL where none knows. */
+static void recall_nvram(struct np_run *run, char **path)
+{
+    for (size_t i = run->points.count; i > 0; i--) {
+        struct np_error ignored = NP_ERROR_INIT;
+        NP_AUTO_FREE char *xml = NULL;
+        NP_AUTO_FREE char *then = NULL;
+        size_t size;
+        if (np_set_config_read(run->set, run->points.list[i - 1].id, "domain-live.xml", &xml, &size,
+                               &ignored) < 0 ||
+            xml == NULL)
+            continue;
+        if (np_xml_nvram(xml, &then, &ignored) == 0 && then != NULL &&
+            is_nvram_of(then, np_domain_name(run->domain)))
+            *path = NP_STEAL(then);
+        return;
+    }
+}
+
+/* libvirt may choose its place when a guest starts, and say so only as long as it runs. */
+static int find_nvram(struct np_run *run, const char *xml, bool off, char **path, struct np_error *err)
+{
+    bool has_flash = false;
+    if (np_xml_nvram(xml, path, err) < 0 ||
+        (*path == NULL && off && np_xml_has_flash(xml, &has_flash, err) < 0))
+        return -1;
+    if (!has_flash)
+        return 0;
+    recall_nvram(run, path);
+    if (*path == NULL)
+        np_log_warning(
+            "the NVRAM is not in this backup: libvirt says where it lies only while the guest runs, "
+            "and no earlier point of the set knows");
+    return 0;
+}
+
 /* The disks are what counts: NVRAM that cannot be read is a warning. */
-static int add_nvram(struct np_run *run, const char *xml, struct np_error *err)
+static int add_nvram(struct np_run *run, const char *xml, bool off, struct np_error *err)
 {
     NP_AUTO_FREE char *path = NULL;
-    if (np_xml_nvram(xml, &path, err) < 0)
+    if (find_nvram(run, xml, off, &path, err) < 0)
         return -1;
     if (path == NULL)
         return 0;
@@ -60,7 +105,7 @@ int np_run_collect_blobs(struct np_run *run, struct np_error *err)
         (!off && add_domain_xml(run, "domain-live.xml", true, err) < 0))
         return -1;
     const char *newest = run->blobs[run->blob_count - 1].bytes;
-    return add_checkpoint_xml(run, err) < 0 ? -1 : add_nvram(run, newest, err);
+    return add_checkpoint_xml(run, err) < 0 ? -1 : add_nvram(run, newest, off, err);
 }
 
 void np_run_free_blobs(struct np_run *run)

@@ -19,11 +19,6 @@
 /* ---- what goes silently: identities, states of the running guest, leftovers of snapshots ---- */
 
 static const char *const traces[] = {
-    /* libvirt writes no foreign names outside of <metadata>, but takes such an attribute, and in some
-       versions such an element, for its own: it would be what all below look for and do not find. */
-    "/domain/@*[namespace-uri() != '']",
-    "/domain/*[not(self::metadata)]/descendant-or-self::*/@*[namespace-uri() != '']",
-    "/domain/*[not(self::metadata)]//*[namespace-uri() != '' and namespace-uri(..) = '']",
     "/domain/@id",
     "/domain/uuid",
     "/domain/sysinfo/system/entry[@name='uuid']",           /* must equal the UUID */
@@ -81,6 +76,50 @@ static const struct {
     {"/domain/*[namespace-uri() != '' and not(local-name()='capabilities' or local-name()='deprecation')]",
      "an element that is none of libvirt's"},
 };
+
+static bool is_foreign(const xmlNs *ns)
+{
+    return ns != NULL && ns->href != NULL && ns->href[0] != '\0';
+}
+
+static void drop_foreign_attributes(xmlNodePtr node)
+{
+    for (xmlAttrPtr at = node->properties, next; at != NULL; at = next) {
+        next = at->next;
+        if (is_foreign(at->ns))
+            xmlRemoveProp(at);
+    }
+}
+
+/* As deep as the parser takes elements. */
+static void drop_foreign_below(xmlNodePtr node)
+{
+    drop_foreign_attributes(node);
+    for (xmlNodePtr child = node->children, next; child != NULL; child = next) {
+        next = child->next;
+        if (child->type != XML_ELEMENT_NODE)
+            continue;
+        if (is_foreign(child->ns) && !is_foreign(node->ns))
+            np_xml_remove(child);
+        else
+            drop_foreign_below(child);
+    }
+}
+
+/*
+ * libvirt writes no foreign names outside of <metadata>, but takes such an attribute, and in some versions
+ * such an element, for its own: it would be what all expressions look for and do not find. Those right below
+ * the root go with a word.
+ */
+static void drop_foreign(xmlNodePtr root)
+{
+    drop_foreign_attributes(root);
+    for (xmlNodePtr child = root->children; child != NULL; child = child->next) {
+        bool metadata = !is_foreign(child->ns) && xmlStrEqual(child->name, (const xmlChar *)"metadata");
+        if (child->type == XML_ELEMENT_NODE && !metadata)
+            drop_foreign_below(child);
+    }
+}
 
 static int drop_shared(xmlDocPtr doc, struct np_error *err)
 {
@@ -343,6 +382,7 @@ int np_xml_relocate(const char *domain_xml, const char *name, const struct np_xm
     if (np_xml_parse(domain_xml, "domain XML", "domain", &doc, err) < 0)
         return -1;
     xmlNodePtr root = xmlDocGetRootElement(doc);
+    drop_foreign(root);
     if (set_name(root, name, err) < 0 || drop_traces(doc, err) < 0 || set_nvram(root, nvram, err) < 0 ||
         drop_shared(doc, err) < 0 || detach(doc, err) < 0 || relocate_disks(doc, disks, count, err) < 0)
         return -1;

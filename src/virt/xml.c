@@ -9,8 +9,10 @@
 #include <limits.h>
 #include <string.h>
 
-/* A domain of hundreds of disks has about 1 MiB. */
+/* A domain of hundreds of disks has about 1 MiB, and some thousand elements. libxml2 needs the square of what
+ * an expression finds. */
 #define TEXT_MAX (16u << 20)
+#define NODES_MAX 50000u
 
 static int parse_failed(const char *what, struct np_error *err)
 {
@@ -18,6 +20,19 @@ static int parse_failed(const char *what, struct np_error *err)
     const char *message = error != NULL && error->message != NULL ? error->message : "not well-formed";
     return np_fail(err, NP_FAILED, "%s, line %d: %.*s", what, error != NULL ? error->line : 0,
                    (int)strcspn(message, "\n"), message);
+}
+
+/* Elements and attributes, or any number above the limit. */
+static unsigned count_nodes(const xmlNode *node, unsigned count)
+{
+    for (const xmlNode *child = node->children; child != NULL && count <= NODES_MAX; child = child->next) {
+        if (child->type != XML_ELEMENT_NODE)
+            continue;
+        for (const xmlAttr *at = child->properties; at != NULL; at = at->next)
+            count++;
+        count = count_nodes(child, count + 1);
+    }
+    return count;
 }
 
 int np_xml_parse(const char *text, const char *what, const char *root, xmlDocPtr *out, struct np_error *err)
@@ -40,6 +55,8 @@ int np_xml_parse(const char *text, const char *what, const char *root, xmlDocPtr
     if (doc->intSubset != NULL || element == NULL || element->ns != NULL ||
         strcmp((const char *)element->name, root) != 0)
         return np_fail(err, NP_FAILED, "%s: the root element is not <%s>", what, root);
+    if (count_nodes((const xmlNode *)doc, 0) > NODES_MAX)
+        return np_fail(err, NP_FAILED, "%s: has more than %u elements and attributes", what, NODES_MAX);
     *out = NP_STEAL(doc);
     return 0;
 }
@@ -164,6 +181,19 @@ bool np_xml_set_text(xmlNodePtr node, const char *text)
 xmlNodePtr np_xml_add(xmlNodePtr parent, const char *name)
 {
     return xmlNewChild(parent, NULL, (const xmlChar *)name, NULL);
+}
+
+int np_xml_has_flash(const char *domain_xml, bool *has, struct np_error *err)
+{
+    NP_XML_DOC xmlDocPtr doc = NULL;
+    if (np_xml_parse(domain_xml, "domain XML", "domain", &doc, err) < 0)
+        return -1;
+    NP_XML_FOUND xmlXPathObjectPtr found = np_xml_find(
+        doc, "/domain/os[@firmware='efi' or loader/@type='pflash'][not(loader/@stateless='yes')]");
+    if (found == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot read the domain XML");
+    *has = np_xml_count(found) > 0;
+    return 0;
 }
 
 int np_xml_nvram(const char *domain_xml, char **path, struct np_error *err)

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 static bool has(const char *text, const char *part)
@@ -595,6 +596,63 @@ static void test_relocate__disks_are_local_files_of_the_new_format(void **state)
     np_domain_disks_clear(&disks);
 }
 
+/* What a hostile backup may hold: no expression may need its square, and what is too much is refused. */
+static void test_relocate__many_elements_take_no_time(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *each;
+        size_t count;
+        bool refused;
+    } cases[] = {
+        {"<q x:a='1'/>", 16000, false},          {"<x:q/>", 24000, false},
+        {"<q><x:q/></q>", 24000, false},         {"<q/>", 1000000, true},
+        {"<q a='1' b='2' c='3'/>", 15000, true},
+    };
+    for (size_t i = 0; i < NP_ARRAY_SIZE(cases); i++) {
+        struct np_error err = NP_ERROR_INIT;
+        NP_AUTO_FREE char *text = NULL;
+        NP_AUTO_FREE char *xml = NULL;
+        size_t size, each = strlen(cases[i].each);
+        FILE *out = open_memstream(&text, &size);
+        assert_non_null(out);
+        fputs("<domain xmlns:x='u'><name>n</name><devices>", out);
+        for (size_t j = 0; j < cases[i].count; j++)
+            assert_int_equal(fwrite(cases[i].each, 1, each, out), each);
+        fputs("</devices></domain>", out);
+        assert_int_equal(fclose(out), 0);
+        clock_t began = clock();
+        int done = np_xml_relocate(text, "n", NULL, 0, NULL, &xml, &err);
+        assert_int_equal(done, cases[i].refused ? -1 : 0);
+        assert_true(!cases[i].refused || has(err.message, "more than 50000 elements"));
+        assert_true((double)(clock() - began) / CLOCKS_PER_SEC < 3); /* 0.1 s; it was a minute */
+    }
+}
+
+static void test_flash__is_seen_where_libvirt_would_make_nvram(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *os;
+        bool has;
+    } cases[] = {
+        {"<os firmware='efi'/>", true},
+        {"<os firmware='bios'/>", false},
+        {"<os><loader type='pflash'>/c</loader></os>", true},
+        {"<os><loader type='rom'>/c</loader></os>", false},
+        {"<os firmware='efi'><loader stateless='yes'/></os>", false},
+        {"", false},
+    };
+    for (size_t i = 0; i < NP_ARRAY_SIZE(cases); i++) {
+        struct np_error err = NP_ERROR_INIT;
+        char xml[256];
+        bool flash;
+        snprintf(xml, sizeof(xml), "<domain>%s</domain>", cases[i].os);
+        ok(np_xml_has_flash(xml, &flash, &err));
+        assert_int_equal(flash, cases[i].has);
+    }
+}
+
 static void test_relocate__without_nvram_libvirt_makes_its_own(void **state)
 {
     (void)state;
@@ -837,6 +895,8 @@ int main(void)
         cmocka_unit_test(test_relocate__nothing_of_the_original_is_left),
         cmocka_unit_test(test_relocate__what_the_guest_needs_is_kept),
         cmocka_unit_test(test_relocate__disks_are_local_files_of_the_new_format),
+        cmocka_unit_test(test_relocate__many_elements_take_no_time),
+        cmocka_unit_test(test_flash__is_seen_where_libvirt_would_make_nvram),
         cmocka_unit_test(test_relocate__without_nvram_libvirt_makes_its_own),
         cmocka_unit_test(test_relocate__disk_that_the_xml_lacks_is_an_error),
         cmocka_unit_test(test_relocate__a_second_nvram_is_not_left),
