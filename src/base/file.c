@@ -236,6 +236,10 @@ int np_dir_open(int dir, const char *path, const char *name, struct np_error *er
 int np_dir_sync_name(int dir, const char *path, struct np_error *err)
 {
     NP_AUTO_FD int parent = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct stat st, above;
+    /* What is mounted there is named by who mounts it; and an automounter's directory cannot be synced. */
+    if (fstat(dir, &st) == 0 && fstatat(dir, "..", &above, 0) == 0 && st.st_dev != above.st_dev)
+        return 0;
     if (parent >= 0)
         return np_file_sync(parent, path, err);
     /* Whoever may pass through a directory may not always read it. */
