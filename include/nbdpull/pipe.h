@@ -15,6 +15,8 @@ struct np_pipe {
     bool own;         /**< fd is ours to close */
     bool socket;      /**< written without blocking by a flag of each call */
     bool blocks;      /**< a write of more than there is room for waits, and nothing wakes it */
+    bool file;        /**< what is written is to be durable in the end */
+    uint64_t written; /**< bytes, of a file */
     int wake;         /**< eventfd, readable once somebody asked to stop */
     const char *name; /**< for messages */
     struct np_cancel *cancel;

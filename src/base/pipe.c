@@ -31,6 +31,7 @@ static void prepare_for_writing(struct np_pipe *pipe)
         return;
     pipe->socket = S_ISSOCK(st.st_mode);
     pipe->blocks = S_ISFIFO(st.st_mode);
+    pipe->file = S_ISREG(st.st_mode) || S_ISBLK(st.st_mode);
     if (!pipe->blocks)
         return;
     snprintf(path, sizeof(path), "/proc/self/fd/%d", pipe->fd);
@@ -117,6 +118,15 @@ static ssize_t write_some(struct np_pipe *pipe, struct iovec *pieces, int count)
     return sendmsg(pipe->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* Else the sync at the end would wait for all of it, and whoever waits for that. */
+static void start_writing(struct np_pipe *pipe, size_t size)
+{
+    uint64_t before = pipe->written;
+    pipe->written += size;
+    if (before / NP_FILE_START_WRITING != pipe->written / NP_FILE_START_WRITING)
+        np_file_start_writing(pipe->fd, 0, 0);
+}
+
 int np_pipe_writev(struct np_pipe *pipe, struct iovec *pieces, int count, struct np_error *err)
 {
     advance(&pieces, &count, 0);
@@ -126,6 +136,8 @@ int np_pipe_writev(struct np_pipe *pipe, struct iovec *pieces, int count, struct
         ssize_t n = write_some(pipe, pieces, count);
         if (n >= 0) {
             advance(&pieces, &count, (size_t)n);
+            if (pipe->file)
+                start_writing(pipe, (size_t)n);
         } else if (errno == EAGAIN) {
             if (wait_ready(pipe, POLLOUT, err) < 0)
                 return -1;
@@ -138,10 +150,5 @@ int np_pipe_writev(struct np_pipe *pipe, struct iovec *pieces, int count, struct
 
 int np_pipe_sync(struct np_pipe *pipe, struct np_error *err)
 {
-    struct stat st;
-    if (fstat(pipe->fd, &st) < 0)
-        return np_fail_errno(err, NP_FAILED, errno, "%s", pipe->name);
-    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-        return 0;
-    return np_file_sync(pipe->fd, pipe->name, err);
+    return pipe->file ? np_file_sync(pipe->fd, pipe->name, err) : 0;
 }
