@@ -2,10 +2,13 @@
 
 #include "targets.h"
 
+#include "nbdpull/cleanup.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #define SHOWN 5
+#define TRIED 20 /* so many chains are opened whole */
 
 /* Is every stream on the disk's path there, the right one, and none that the error names? Data is not read.
  */
@@ -38,23 +41,75 @@ static bool is_good(const struct np_restore_request *request, struct np_origin *
     return wanted > 0;
 }
 
+/* Its own stream only: a chain as long as the set would be opened once for each of its points. */
+static bool stream_is_good(struct np_origin *origin, const struct np_point *point,
+                           const struct np_point_disk *disk, const struct np_error *why)
+{
+    struct np_origin_disk opened;
+    struct np_error ignored = NP_ERROR_INIT;
+    if (strstr(why->message, disk->file) != NULL ||
+        np_origin_open_stream(origin, point, disk, &opened, &ignored) < 0)
+        return false;
+    np_origin_close_disk(origin, &opened);
+    return true;
+}
+
+static bool parent_may_be_good(const struct np_points *points, const bool *maybe, const char *parent)
+{
+    for (size_t i = 0; parent[0] != '\0' && i < points->count; i++)
+        if (strcmp(points->list[i].id, parent) == 0)
+            return maybe[i];
+    return parent[0] == '\0';
+}
+
+/* Points that are not known to be bad. A parent's id is lower than its child's. @return owned; NULL: no
+ * memory, or asked to stop */
+static bool *sift(const struct np_restore_request *request, struct np_origin *origin,
+                  const struct np_error *why)
+{
+    const struct np_points *points = &origin->points;
+    NP_AUTO_FREE bool *maybe = calloc(points->count + 1, sizeof(*maybe));
+    for (size_t i = 0; maybe != NULL && i < points->count; i++) {
+        const struct np_point *point = &points->list[i];
+        if (np_cancel_requested(request->cancel))
+            return NULL;
+        maybe[i] = true;
+        for (size_t j = 0; j < point->disk_count && maybe[i]; j++) {
+            const struct np_point_disk *disk = &point->disks[j];
+            if (disk->stored && np_targets_want(&request->disks, disk->target))
+                maybe[i] = parent_may_be_good(points, maybe, disk->parent) &&
+                           stream_is_good(origin, point, disk, why);
+        }
+    }
+    return NP_STEAL(maybe);
+}
+
 static void name_good_points(const struct np_restore_request *request, struct np_origin *origin,
                              struct np_error *err)
 {
     const struct np_point *failed = origin->point;
     char names[SHOWN * (NP_POINT_ID_MAX + 2)] = "";
-    size_t used = 0, shown = 0, length = strlen(err->message);
-    for (size_t i = origin->points.count; i > 0 && shown < SHOWN; i--) {
+    size_t used = 0, shown = 0, tried = 0, length = strlen(err->message);
+    NP_AUTO_FREE bool *maybe = sift(request, origin, err);
+    if (maybe == NULL)
+        return;
+    for (size_t i = origin->points.count; i > 0 && shown < SHOWN && tried < TRIED; i--) {
         origin->point = &origin->points.list[i - 1];
-        if (origin->point == failed || !is_good(request, origin, err))
+        if (origin->point == failed || !maybe[i - 1])
+            continue;
+        tried++;
+        if (!is_good(request, origin, err))
             continue;
         used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", shown > 0 ? ", " : "",
                                  origin->point->id);
         shown++;
     }
     origin->point = failed;
-    snprintf(err->message + length, sizeof(err->message) - length,
-             shown > 0 ? "; still good (--until): %s" : "; no other point of the set is still good", names);
+    if (shown > 0)
+        snprintf(err->message + length, sizeof(err->message) - length, "; still good (--until): %s", names);
+    else if (tried < TRIED)
+        snprintf(err->message + length, sizeof(err->message) - length,
+                 "; no other point of the set is still good");
 }
 
 void np_restore_say_salvage(struct np_error *err)
