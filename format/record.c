@@ -48,6 +48,15 @@ uint64_t np_stream_id(const struct np_uuid *stream_uuid)
     return np_get_le64(stream_uuid->bytes + 8);
 }
 
+const char *np_record_wrong_sum(const struct np_record_header *header)
+{
+    if (header->table_len == 0 && header->table_sum != np_hash64("", 0))
+        return "its table has a wrong checksum";
+    if (header->data_len == 0 && !np_hash128_equal(header->data_sum, np_hash128("", 0)))
+        return "its data have a wrong checksum";
+    return NULL;
+}
+
 uint64_t np_record_size(const struct np_record_header *header)
 {
     uint64_t size = (uint64_t)NP_RECORD_HEADER_SIZE + header->table_len + header->data_len;

@@ -28,7 +28,8 @@ int np_record_at_header(const struct np_record_at *at, uint64_t pos, uint8_t typ
                                 np_record_type_name(type));
     if (np_record_size(header) > limit - pos)
         return np_damage_record(at->name, header, NULL, err, "it reaches into END");
-    return 0;
+    const char *wrong = np_record_wrong_sum(header);
+    return wrong == NULL ? 0 : np_damage_record(at->name, header, NULL, err, "%s", wrong);
 }
 
 int np_record_at_place(const struct np_record_at *at, const struct np_place *place, uint8_t type,

@@ -18,7 +18,8 @@ struct np_record_at {
 };
 
 /**
- * Read the header at pos and check it, its identity and that the record ends where END begins, or before.
+ * Read the header at pos and check it, its identity, that the record ends where END begins, or before, and
+ * the sums of what is empty.
  * @param type that it must have
  * @return 0, or -1: NP_DAMAGED; NP_FAILED for input errors and what is not known
  */

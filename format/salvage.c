@@ -126,6 +126,8 @@ static int take(struct np_salvage *salvage, struct np_salvage_disk *disk, const 
                 struct np_error *err)
 {
     const struct np_record_header *header = &found->header;
+    if (np_record_wrong_sum(header) != NULL) /* what the header says is used nevertheless */
+        salvage->whole = false;
     switch (header->type) {
     case NP_RECORD_DATA:
     case NP_RECORD_ZERO:

@@ -45,7 +45,7 @@ static int read_end(struct np_stream *stream, struct np_record_header *header, s
 
     struct np_record record = {.header = *header, .table = bytes + NP_RECORD_HEADER_SIZE};
     if (np_hash64(record.table, header->table_len) != header->table_sum ||
-        !np_hash128_equal(np_hash128("", 0), header->data_sum))
+        np_record_wrong_sum(header) != NULL)
         return np_damage_record(stream->name, header, NULL, err, "it has a wrong checksum");
     return np_trailer_end_decode(&record, stream->name, end, err);
 }

@@ -316,20 +316,22 @@ static enum np_walk_found follow(struct np_walk *walk, struct walk_disk *disk,
 static enum np_walk_found take_disk_record(struct np_walk *walk, struct walk_disk *disk,
                                            const struct np_record_header *header, struct np_fault *fault)
 {
-    const char *name = walk->stream->name;
-    if (disk->lost)
-        return NP_WALK_RECORD;
-    if (!disk->has_entry || disk->entry.pos != header->pos) {
+    const char *name = walk->stream->name, *wrong = np_record_wrong_sum(header);
+    if (!disk->lost && (!disk->has_entry || disk->entry.pos != header->pos)) {
         np_damage_record(name, header, disk->meta, &fault->error, "the index does not list it");
         disk->lost = disk->gaps = true;
         disk->has_entry = false;
         return disk_fault(disk, fault);
     }
-    const char *wrong = wrong_entry(walk, disk, header);
+    if (wrong == NULL && !disk->lost)
+        wrong = wrong_entry(walk, disk, header);
     if (wrong == NULL)
-        return follow(walk, disk, header, fault);
+        return disk->lost ? NP_WALK_RECORD : follow(walk, disk, header, fault);
     np_damage_record(name, header, disk->meta, &fault->error, "%s", wrong);
-    return entry_fault(disk, header->number, fault);
+    if (!disk->lost)
+        return entry_fault(disk, header->number, fault);
+    *fault = np_fault_of(header, disk->meta, &fault->error);
+    return NP_WALK_FAULT;
 }
 
 /* The first part of a file must be where DIR says. What follows from part to part, who reads it sees. */
@@ -360,7 +362,10 @@ static struct walk_disk *disk_of(struct np_walk *walk, uint16_t id)
 static int compare(struct np_walk *walk, const struct np_record_header *header, struct np_error *err)
 {
     struct np_record record = {.header = *header, .table = walk->table};
+    const char *wrong = np_record_wrong_sum(header);
     NP_AUTO_FREE uint8_t *table = NULL;
+    if (wrong != NULL)
+        return np_damage_record(walk->stream->name, header, NULL, err, "%s", wrong);
     if (header->type == NP_RECORD_INDEX || header->type == NP_RECORD_BLOB) {
         if (np_record_at_new_table(&walk->stream->at, header, &table, err) < 0)
             return -1;
@@ -386,7 +391,8 @@ static enum np_walk_found give(struct np_walk *walk, const struct walk_disk *dis
     if (!compared)
         return NP_WALK_RECORD;
     *fault = np_fault_of(header, NULL, &fault->error);
-    walk->pending = header->type != NP_RECORD_BLOB; /* its bytes would be told of again */
+    /* A file's bytes, and an empty part's sum, would be told of again. */
+    walk->pending = header->type != NP_RECORD_BLOB && np_record_wrong_sum(header) == NULL;
     walk->pending_header = *header;
     walk->pending_disk = disk != NULL ? disk->meta : NULL;
     return NP_WALK_FAULT;

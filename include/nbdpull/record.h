@@ -77,6 +77,12 @@ bool np_record_begins(const uint8_t bytes[4]);
 int np_record_expect(const struct np_record_header *header, const char *name, uint64_t stream_id,
                      uint64_t pos, uint64_t number, struct np_error *err);
 
+/**
+ * What is wrong with the sums of a table or of data that are empty, or NULL. The header alone tells: so it is
+ * for who reads no more of a record. Not part of np_record_decode, for such a header is good.
+ */
+const char *np_record_wrong_sum(const struct np_record_header *header);
+
 /** Bytes of the whole record with its padding. */
 uint64_t np_record_size(const struct np_record_header *header);
 

@@ -27,6 +27,7 @@ struct part {
     struct np_record_header header;
     uint8_t *table, *data;
     uint64_t was; /* position in the stream it comes from */
+    bool wrong_table_sum, wrong_data_sum;
 };
 
 #define PARTS_MAX 1200
@@ -306,6 +307,8 @@ static inline struct memory put_together(struct parts *parts, unsigned fix)
         header->stream_id = np_stream_id(&parts->meta->stream);
         header->table_sum = np_hash64(part->table, header->table_len);
         header->data_sum = np_hash128(part->data, header->data_len);
+        header->table_sum ^= part->wrong_table_sum;
+        header->data_sum.low ^= part->wrong_data_sum;
         np_record_encode(header, bytes);
         np_hash_stream_add(headers, bytes, sizeof(bytes));
         memory_add(&memory, bytes, sizeof(bytes));

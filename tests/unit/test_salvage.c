@@ -248,6 +248,40 @@ static void test_salvage__an_index_can_be_lost_without_loss(void **state)
     case_clear(&it);
 }
 
+/* A good header that has another sum of no data than there is. */
+static void other_sum_of_nothing(struct damaged *damaged)
+{
+    struct np_record_header header;
+    uint8_t *bytes = damaged->memory.bytes + record_at(&damaged->memory, the_record, &header);
+    header.data_sum.low ^= 1;
+    np_record_encode(&header, bytes);
+}
+
+/* A ZERO says all by its header; nothing is lost, but a stream that no other reader takes is not whole. */
+static void test_salvage__a_zero_whose_sums_are_wrong_still_says_zero(void **state)
+{
+    (void)state;
+    static const uint8_t types[] = {NP_RECORD_ZERO, NP_RECORD_DIR};
+    struct case_of it = {0};
+    it.contents[0] = content_new(100 * CHUNK, CHUNK, GRANULE);
+    uint64_t count = content_count(&it.contents[0]);
+    it.described = malloc(count);
+    assert_non_null(it.described);
+    memset(it.described, true, count);
+    for (uint64_t i = 0; i < count; i++)
+        it.contents[0].granules[i] = i / PER_WINDOW % 20 < 10 ? (uint32_t)i + 1 : 0;
+    add_stream(&it.history, &it.contents[0], it.described);
+    for (size_t i = 0; i < NP_ARRAY_SIZE(types); i++) {
+        the_record = first_of_type(&it.history.streams[0].memory, types[i], 0);
+        after(&it, 0, 0, other_sum_of_nothing, false);
+        assert_false(it.left.whole);
+        assert_int_equal(told.lost_bytes + told.possible_bytes, 0);
+    }
+    content_clear(&it.contents[0]);
+    history_clear(&it.history);
+    free(it.described);
+}
+
 static uint64_t the_index;
 
 static void flip_header_and_index(struct damaged *damaged)
@@ -368,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_salvage__end_dir_and_meta_can_be_lost_without_loss),
         cmocka_unit_test(test_salvage__an_increment_without_an_end_is_in_doubt_behind_its_last_record),
         cmocka_unit_test(test_salvage__a_record_loses_no_more_than_its_data),
+        cmocka_unit_test(test_salvage__a_zero_whose_sums_are_wrong_still_says_zero),
         cmocka_unit_test(test_salvage__an_index_can_be_lost_without_loss),
         cmocka_unit_test(test_salvage__without_record_and_index_what_lies_between_its_neighbours_is_in_doubt),
         cmocka_unit_test(test_salvage__without_a_stream_the_rest_of_the_chain_serves),

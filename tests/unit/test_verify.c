@@ -339,6 +339,71 @@ static void test_verify__end_names_the_meta_and_dir_that_were_met(void **state)
     }
 }
 
+/* ---- the sum of nothing ---- */
+
+/* Of each record, what is empty gets another sum, and all that names the record is right. Who reads by the
+ * index sees it in each record that it reads. */
+static void spoil_empty_parts(struct memory stream)
+{
+    struct parts *parts = cut_up(&stream);
+    for (size_t i = 0; i + 1 < parts->count; i++) /* END: test_stream__end_has_the_sum_of_no_data */
+        for (int table = 0; table < 2; table++) {
+            struct part *part = &parts->list[i];
+            struct np_error err = NP_ERROR_INIT;
+            bool read = part->header.type != NP_RECORD_BLOB && part->header.type < NP_RECORD_OPTIONAL;
+            if ((table ? part->header.table_len : part->header.data_len) > 0)
+                continue;
+            *(table ? &part->wrong_table_sum : &part->wrong_data_sum) = true;
+            struct memory memory = put_together(parts, FIX_LINKS);
+            part->wrong_table_sum = part->wrong_data_sum = false;
+            const char *why = table ? "its table has a wrong checksum" : "its data have a wrong checksum";
+            fails(NP_DAMAGED, read_all(&memory, &err));
+            if (restore_index(&memory, NULL, &err) == 0 ? read : strstr(err.message, why) == NULL)
+                fail_msg("record %zu, by the index: %s", i, err.message);
+            for (int depth = NP_VERIFY_QUICK; depth <= NP_VERIFY_SUMS; depth++) {
+                np_stream_close(open_and_check(&memory, (enum np_verify_depth)depth));
+                if (seen.count != 1 || strstr(seen.faults[0].error.message, why) == NULL)
+                    fail_msg("record %zu: %u faults, the first is: %s", i, seen.count,
+                             seen.faults[0].error.message);
+            }
+            free(memory.bytes);
+        }
+    parts_free(parts);
+    free(stream.bytes);
+}
+
+static void test_verify__what_is_empty_has_the_sum_of_nothing(void **state)
+{
+    (void)state;
+    struct parts *parts = parts_of(two_disks());
+    struct part optional = {.header = {.version = 1, .type = 0x80 | 42, .disk = NP_DISK_NONE}};
+    part_insert(parts, 3, &optional);
+    spoil_empty_parts(put_together(parts, FIX_LINKS));
+    parts_free(parts);
+    spoil_empty_parts(golden("tree.nbp")); /* inner nodes, and a DATA without a payload */
+}
+
+/* A leaf that nobody can follow any more does not hide it. */
+static void test_verify__a_zero_with_another_sum_behind_a_lost_index(void **state)
+{
+    (void)state;
+    struct parts *parts = parts_of(two_disks());
+    struct part *zero = &parts->list[part_of(parts, NP_RECORD_ZERO, 0)];
+    zero->wrong_data_sum = true;
+    struct memory memory = put_together(parts, FIX_LINKS);
+    for (size_t i = 0; i < parts->count; i++)
+        if (parts->list[i].header.type == NP_RECORD_INDEX && parts->list[i].header.disk == zero->header.disk)
+            memory.bytes[parts->list[i].header.pos + NP_RECORD_HEADER_SIZE] ^= 1;
+    np_stream_close(open_and_check(&memory, NP_VERIFY_QUICK));
+    assert_int_equal(seen.count, 2);
+    assert_int_equal(seen.faults[0].scope, NP_FAULT_DISK);
+    assert_int_equal(seen.faults[1].scope, NP_FAULT_RECORD);
+    assert_int_equal(seen.faults[1].pos, zero->header.pos);
+    assert_non_null(strstr(seen.faults[1].error.message, "its data have a wrong checksum"));
+    parts_free(parts);
+    free(memory.bytes);
+}
+
 /* Files of the guest: what DIR says of them, and how their parts fit together. */
 static void test_verify__files_must_be_those_of_dir(void **state)
 {
@@ -490,6 +555,8 @@ int main(void)
         cmocka_unit_test(test_verify__records_stand_in_the_order_of_the_format),
         cmocka_unit_test(test_verify__what_index_and_dir_say_of_the_index_before),
         cmocka_unit_test(test_verify__end_names_the_meta_and_dir_that_were_met),
+        cmocka_unit_test(test_verify__what_is_empty_has_the_sum_of_nothing),
+        cmocka_unit_test(test_verify__a_zero_with_another_sum_behind_a_lost_index),
         cmocka_unit_test(test_verify__files_must_be_those_of_dir),
         cmocka_unit_test(test_verify__the_parts_of_a_file_must_fit_together),
         cmocka_unit_test(test_verify__a_granule_with_another_hash_is_found_by_deep_alone),
