@@ -152,6 +152,9 @@ void np_point_clear(struct np_point *point);
 int np_points_find(const struct np_points *points, const char *until, const struct np_point **point,
                    struct np_error *err);
 
+/** Does the point have a record that could not be read? It is not one that is missing. */
+bool np_points_is_unread(const struct np_points *points, const char *id);
+
 /** The disk of that target in a point, stored or not; NULL when the point does not know it. Borrowed. */
 const struct np_point_disk *np_point_disk_of(const struct np_point *point, const char *target);
 

@@ -14,53 +14,101 @@
 
 /* ---- which point ---- */
 
-/* Numbers of the points whose records are no good. */
+/* A point whose record is lost, or no good. */
+struct bad_point {
+    uint64_t number;
+    char id[NP_POINT_ID_MAX];
+    bool unread; /* it cannot be read, and may be good */
+};
+
 struct bad_points {
-    uint64_t *numbers; /* owned */
+    struct bad_point *list; /* owned */
     size_t count;
-    bool forgot; /* one of them: no memory */
+    struct np_error all; /* what stands in the way of every point, or NP_OK */
 };
 
 static void clear_bad(struct bad_points *bad)
 {
-    free(bad->numbers);
+    free(bad->list);
 }
 
 static void note_bad_point(void *ctx, const char *id, const struct np_error *err)
 {
     struct bad_points *bad = ctx;
-    uint64_t *numbers = reallocarray(bad->numbers, bad->count + 1, sizeof(*numbers));
-    np_log_warning("%s", err->message);
-    if (numbers == NULL) {
-        bad->forgot = true;
+    if (id == NULL) {
+        bad->all = *err;
         return;
     }
-    bad->numbers = numbers;
-    bad->numbers[bad->count++] = id != NULL ? strtoull(id, NULL, 10) : UINT64_MAX;
+    np_log_warning("%s", err->message);
+    struct bad_point *list = reallocarray(bad->list, bad->count + 1, sizeof(*list));
+    if (list == NULL) {
+        np_fail_errno(&bad->all, NP_FAILED, ENOMEM, "cannot list the points");
+        return;
+    }
+    bad->list = list;
+    struct bad_point *point = &list[bad->count++];
+    *point = (struct bad_point){.number = strtoull(id, NULL, 10), .unread = err->class != NP_DAMAGED};
+    snprintf(point->id, sizeof(point->id), "%s", id);
 }
 
-static uint64_t number_of(const struct np_point *point)
+/* The newest of them behind `after`, or NULL. */
+static const struct bad_point *newest_bad(const struct bad_points *bad, uint64_t after)
 {
-    return strtoull(point->id, NULL, 10);
+    const struct bad_point *newest = NULL;
+    for (size_t i = 0; i < bad->count; i++)
+        if (bad->list[i].number > after && (newest == NULL || bad->list[i].number > newest->number))
+            newest = &bad->list[i];
+    return newest;
 }
 
-/* "The newest", or the last before a time, must not quietly become the one before that. */
-static int check_newest(const struct np_origin *origin, const struct bad_points *bad, const char *until,
+/* The one that may be meant where no good point is, or NULL. */
+static const struct bad_point *meant_bad(const struct bad_points *bad, const char *until)
+{
+    if (until == NULL || until[strspn(until, "0123456789")] != '\0')
+        return newest_bad(bad, 0);
+    for (size_t i = 0; i < bad->count; i++)
+        if (bad->list[i].number == strtoull(until, NULL, 10))
+            return &bad->list[i];
+    return NULL;
+}
+
+static int refuse(const char *path, const struct bad_point *bad, const struct np_point *instead,
+                  struct np_error *err)
+{
+    char other[64] = "";
+    if (instead != NULL)
+        snprintf(other, sizeof(other), ", or name an older point: --until %s", instead->id);
+    if (bad->unread)
+        return np_fail(err, NP_FAILED,
+                       "%s: the record of point %s, which may be the one that is wanted, cannot be read, and "
+                       "may be good: make it readable%s",
+                       path, bad->id, other);
+    return np_fail(err, NP_DAMAGED,
+                   "%s: the record of point %s, which may be the one that is wanted, is lost or damaged, so "
+                   "it is not known what belongs to it; \"nbdpull repair\" rebuilds it from the streams%s",
+                   path, bad->id, other);
+}
+
+/*
+ * "The newest", or the last before a time, must not quietly become an older one. Of a time every record
+ * behind the chosen point is in doubt, though good ones between them are too late: a clock may have been set
+ * back.
+ */
+static int choose_point(struct np_origin *origin, const struct bad_points *bad, const char *until,
                         struct np_error *err)
 {
-    const struct np_point *point = origin->point, *end = origin->points.list + origin->points.count;
-    uint64_t from = number_of(point), to = point + 1 < end ? number_of(point + 1) : UINT64_MAX;
-    bool doubtful = bad->forgot;
-    for (size_t i = 0; i < bad->count; i++)
-        doubtful = doubtful || (bad->numbers[i] > from && bad->numbers[i] <= to);
-    if (!doubtful || np_origin_is_named(point, until))
+    if (bad->all.class != NP_OK) {
+        *err = bad->all;
+        return -1;
+    }
+    bool found = np_points_find(&origin->points, until, &origin->point, err) == 0;
+    if (found && np_origin_is_named(origin->point, until))
         return 0;
-    return np_fail(err, NP_DAMAGED,
-                   "%s: the record of %s is damaged, so it is not known what belongs to it; "
-                   "\"nbdpull repair\" rebuilds it from the streams, or name an older point: --until %s",
-                   origin->path,
-                   point + 1 < end ? "a point that may be the one that is wanted" : "its newest point",
-                   point->id);
+    const struct bad_point *wanted =
+        found ? newest_bad(bad, strtoull(origin->point->id, NULL, 10)) : meant_bad(bad, until);
+    if (wanted != NULL)
+        return refuse(origin->path, wanted, found ? origin->point : NULL, err);
+    return found ? 0 : -1;
 }
 
 static int open_file(struct np_origin *origin, struct np_cancel *cancel, struct np_error *err)
@@ -78,12 +126,11 @@ static int open_file(struct np_origin *origin, struct np_cancel *cancel, struct 
 int np_salvage_origin(const char *path, const char *until, struct np_cancel *cancel, struct np_origin *origin,
                       struct np_error *err)
 {
-    NP_CLEANUP(clear_bad) struct bad_points bad = {0};
+    NP_CLEANUP(clear_bad) struct bad_points bad = {.all = NP_ERROR_INIT};
     if (np_origin_open_left(path, note_bad_point, &bad, origin, err) < 0)
         return -1;
     if ((origin->set == NULL && open_file(origin, cancel, err) < 0) ||
-        np_points_find(&origin->points, until, &origin->point, err) < 0 ||
-        check_newest(origin, &bad, until, err) < 0) {
+        choose_point(origin, &bad, until, err) < 0) {
         np_origin_close(origin);
         return -1;
     }
@@ -126,7 +173,12 @@ static int list_path(struct np_origin *origin, const char *target, struct np_sal
         disk->list[disk->count++].record = at;
         disk->base = at->parent[0] != '\0' ? at->parent : NULL;
     }
-    return 0;
+    if (disk->base == NULL || !np_points_is_unread(&origin->points, disk->base))
+        return 0;
+    return np_fail(err, NP_FAILED,
+                   "disk %s builds on point %s, whose record cannot be read (%s/points/%s.json), and may be "
+                   "good: make it readable",
+                   target, disk->base, origin->path, disk->base);
 }
 
 /* META names the stream that the record names; what else it says must be the record's. */

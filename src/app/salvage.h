@@ -15,7 +15,8 @@
 
 /**
  * As np_origin_open, but point records that are no good are left out with a warning, and of a file only META
- * must be left. NP_DAMAGED when the record of the newest point is one of them and no point was asked for.
+ * must be left. NP_DAMAGED when one of them may be the record of the point that is wanted ("latest", or a
+ * time), NP_FAILED when that one cannot be read, and may be good.
  */
 int np_salvage_origin(const char *path, const char *until, struct np_cancel *cancel, struct np_origin *origin,
                       struct np_error *err);

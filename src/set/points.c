@@ -286,8 +286,7 @@ static const struct np_point *find_id(const struct np_points *points, const char
     return NULL;
 }
 
-/* A record that a failing disk keeps back is not one that is missing. */
-static bool is_unread(const struct np_points *points, const char *id)
+bool np_points_is_unread(const struct np_points *points, const char *id)
 {
     for (size_t i = 0; i < points->unread.count; i++)
         if (strcmp(points->unread.list[i], id) == 0)
@@ -313,7 +312,7 @@ int np_points_path(const struct np_points *points, const struct np_point *point,
         const struct np_point *parent = find_id(points, disk->parent);
         const struct np_point_disk *next = parent == NULL ? NULL : np_point_disk_of(parent, target);
         if (next == NULL || !next->stored) {
-            bool unread = parent == NULL && is_unread(points, disk->parent);
+            bool unread = parent == NULL && np_points_is_unread(points, disk->parent);
             if (parent == NULL)
                 np_fail(err, unread ? NP_FAILED : NP_DAMAGED, "%s builds on point %s, %s (points/%s.json)",
                         disk->file, disk->parent,

@@ -213,11 +213,51 @@ rm -rf "$out"
 fresh
 echo '{' >"$set/points/0003.json"
 np 4 restore -i "$set" -o "$out" --salvage
-grep -q 'repair' "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
+grep -q 'record of point 0003.*repair' "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
+np 4 restore -i "$set" -o "$out" --salvage --until 0003
 np 4 restore -i "$set" -o "$out" --salvage --until "2099-01-01 00:00" # the last before it may be the one whose record is lost
+np 1 restore -i "$set" -o "$out" --salvage --until 0009
 np 0 restore -i "$set" -o "$out" --format raw --salvage --until 0002
 cmp "$out/vda.raw" "$LAB_DIR/truth.0002" || lab_fail "another disk than that of point 0002"
 rm -rf "$out"
+
+# unread POINT STATUS ARGUMENT...: a salvage on a disk that fails at the point's record
+unread()
+{
+    LD_PRELOAD=$NBDPULL_TAMPER TAMPER="eio points/$1.json 9" np "$2" restore -i "$set" -o "$out" --format raw --salvage "${@:3}"
+}
+
+# It may be good: it is not taken for lost, neither on the way nor in place of the newest.
+fresh
+unread 0002 1
+grep -q '0002, whose record cannot be read' "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
+unread 0002 1 --until 0002
+grep -q 'record of point 0002.*cannot be read' "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
+unread 0003 1
+grep -q 'record of point 0003.*cannot be read' "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
+[ ! -e "$out" ] || [ -z "$(ls -A "$out")" ] || lab_fail "left: $(ls -A "$out")"
+unread 0002 0 --until 0001
+cmp "$out/vda.raw" "$LAB_DIR/truth.0001" || lab_fail "another disk than that of point 0001"
+rm -rf "$out"
+
+# By a time the highest point that is not after it is meant, wherever the clock stood at others: 0003, not 0001.
+fresh
+for hour in 0001:10:00 0002:12:00 0003:09:30; do
+    record=points/${hour%%:*}.json
+    jq "del(.sum) | .time = \"2026-11-20T${hour#*:}:00Z\"" "$good/$record" >"$set/$record"
+done
+np 0 restore -i "$set" -o "$out" --format raw --salvage --until 2026-11-20T11:00Z
+cmp "$out/vda.raw" "$LAB_DIR/truth.0003" || lab_fail "another disk than that of point 0003"
+rm -rf "$out"
+echo '{' >"$set/points/0003.json"
+np 4 restore -i "$set" -o "$out" --salvage --until 2026-11-20T11:00Z
+grep -q 'record of point 0003' "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
+
+# Which of two records with one stream is the copy is not known, so none is taken, of whatever point.
+fresh
+jq 'del(.sum) | .id = "0004" | .disks[].stream.file |= sub("0003"; "0004")' "$set/points/0003.json" >"$set/points/0004.json"
+np 4 restore -i "$set" -o "$out" --salvage --until 0001
+grep -q 'same stream UUID' "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
 
 # Nothing is left of the newest stream, which held nothing: the digest proves it.
 fresh
