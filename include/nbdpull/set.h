@@ -69,6 +69,12 @@ const char *np_set_short_id(const struct np_set *set);
 bool np_set_moved(const struct np_set *set);
 
 /**
+ * Look whether the path that was given still leads to this set, and its areas are where they were found:
+ * NP_FAILED when somebody has moved, deleted, unmounted or replaced them.
+ */
+int np_set_check_place(struct np_set *set, struct np_error *err);
+
+/**
  * The descriptor that holds the lock, for a child that must keep the set locked after this process has died
  * (the guardian inherits it). -1 when open for reading. Borrowed.
  */

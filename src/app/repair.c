@@ -209,6 +209,8 @@ int np_app_repair(const struct np_repair_request *request, struct np_repair_resu
         return -1;
     if (!request->dry_run && act(&repair, err) < 0)
         return -1;
+    if (np_set_check_place(repair.set, err) < 0) /* a set that is gone looks like one with damage */
+        return -1;
     if (result->left > 0)
         return np_fail(err, NP_DAMAGED,
                        "%s: %zu damage%s cannot be repaired; \"nbdpull verify\" says which points are good",

@@ -33,6 +33,7 @@ static void restore_clear(struct np_restore *restore)
     free(restore->reports);
     free(restore->disks);
     free(restore->files);
+    free(restore->images);
     np_companions_clear(&restore->companions);
     np_restore_dir_close(&restore->dir, restore->committed > 0);
 }
@@ -67,11 +68,12 @@ static int make_room(struct np_restore *restore, size_t disks, struct np_error *
 {
     restore->disks = calloc(disks + 1, sizeof(*restore->disks));
     restore->files = calloc(disks + 1, sizeof(*restore->files));
+    restore->images = calloc(disks + 1, sizeof(*restore->images));
     restore->result->disks = calloc(disks + 1, sizeof(*restore->result->disks));
     restore->salvaged = calloc(disks + 1, sizeof(*restore->salvaged));
     restore->reports = calloc(disks + 1, sizeof(*restore->reports));
-    if (restore->disks == NULL || restore->files == NULL || restore->result->disks == NULL ||
-        restore->salvaged == NULL || restore->reports == NULL)
+    if (restore->disks == NULL || restore->files == NULL || restore->images == NULL ||
+        restore->result->disks == NULL || restore->salvaged == NULL || restore->reports == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot list the disks");
     return 0;
 }
@@ -166,10 +168,42 @@ static int make_target(struct np_restore *restore, size_t i, struct np_error *er
     return 0;
 }
 
+/* Its inode is held open, so no other file can have the number. */
+static bool is_ours(const struct np_restore *restore, size_t i)
+{
+    struct stat st;
+    return fstatat(restore->dir.fd, restore->files[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           st.st_dev == restore->images[i].dev && st.st_ino == restore->images[i].ino;
+}
+
+/* Whoever is told that it is done must find the images where they were asked for. */
+static int check_place(const struct np_restore *restore, struct np_error *err)
+{
+    if (np_restore_dir_check(&restore->dir, err) < 0)
+        return -1;
+    for (size_t i = 0; i < restore->committed; i++)
+        if (!is_ours(restore, i))
+            return np_fail(err, NP_FAILED, "%s: it was moved, deleted or replaced when it was just restored",
+                           restore->result->disks[i].path);
+    return 0;
+}
+
+static int commit_image(struct np_restore *restore, size_t i, struct np_error *err)
+{
+    struct stat st;
+    if (restore->ops->commit(restore->disks[i].target, err) < 0)
+        return -1;
+    restore->committed++;
+    if (fstatat(restore->dir.fd, restore->files[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot look at it", restore->result->disks[i].path);
+    restore->images[i] = (struct np_restored_image){st.st_dev, st.st_ino};
+    return 0;
+}
+
 static void take_back(struct np_restore *restore)
 {
     for (size_t i = 0; i < restore->committed; i++)
-        if (unlinkat(restore->dir.fd, restore->files[i], 0) < 0)
+        if (!is_ours(restore, i) || unlinkat(restore->dir.fd, restore->files[i], 0) < 0)
             np_log_warning("%s/%s belongs to a restore that failed and could not be removed",
                            restore->dir.path, restore->files[i]);
     for (size_t i = 0; i < restore->count; i++)
@@ -191,21 +225,18 @@ static int commit_all(struct np_restore *restore, struct np_error *err)
         return -1;
     }
     for (size_t i = 0; i < restore->count; i++) {
-        if (np_cancel_check(restore->request->cancel, err) < 0 ||
-            restore->ops->commit(restore->disks[i].target, err) < 0) {
+        if (np_cancel_check(restore->request->cancel, err) < 0 || commit_image(restore, i, err) < 0) {
             np_error_where(err, restore->disks[i].target_name, NP_NO_OFFSET);
             take_back(restore);
             return -1;
         }
-        restore->committed++;
     }
     if (np_restore_companions(&restore->dir, &restore->companions, restore->ops->name, restore->result, err) <
         0) {
         take_back(restore);
         return -1;
     }
-    /* What is whole stays, wherever it is now. */
-    return np_restore_dir_check(&restore->dir, err);
+    return 0;
 }
 
 /* ---- progress ---- */
@@ -351,6 +382,11 @@ static int read_back(struct np_restore *restore, struct np_origin *origin, struc
         };
         if (np_image_check(&check, origin, err) == 0)
             continue;
+        struct np_error elsewhere = NP_ERROR_INIT;
+        if (check_place(restore, &elsewhere) < 0) { /* it was another one that was read */
+            *err = elsewhere;
+            return -1;
+        }
         take_back(restore);
         if (err->class != NP_DAMAGED)
             return -1;
@@ -376,7 +412,8 @@ static int restore_disks(struct np_restore *restore, struct np_origin *origin, s
         if (make_target(restore, i, err) < 0 || (salvage ? np_salvage_disk_write(restore, origin, i, err)
                                                          : write_disk(restore, origin, i, err)) < 0)
             return -1;
-    if (commit_all(restore, err) < 0 || read_back(restore, origin, err) < 0)
+    /* Last, and what is whole stays, wherever it is now. */
+    if (commit_all(restore, err) < 0 || read_back(restore, origin, err) < 0 || check_place(restore, err) < 0)
         return -1;
     if (origin->stream != NULL)
         name_elsewhere(restore->request, np_stream_meta(origin->stream));
@@ -512,7 +549,7 @@ static int restore_from_pipe(struct np_restore *restore, struct np_error *err)
         restore->result->disks[i].read_bytes = totals->stored_bytes;
         restore->result->disks[i].seconds = np_clock_seconds() - began;
     }
-    if (commit_all(restore, err) < 0)
+    if (commit_all(restore, err) < 0 || check_place(restore, err) < 0)
         return -1;
     name_elsewhere(restore->request, meta);
     return 0;

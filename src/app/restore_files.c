@@ -58,7 +58,7 @@ static int open_dir(const char *path, struct np_restore_dir *dir, struct np_erro
 int np_restore_dir_open(const char *path, const char *domain, struct np_restore_dir *dir,
                         struct np_error *err)
 {
-    *dir = (struct np_restore_dir){.fd = -1};
+    *dir = (struct np_restore_dir){.fd = -1, .asked = path};
     snprintf(dir->name, sizeof(dir->name), "%s", np_name_is_safe(domain) ? domain : "domain");
 
     dir->made = mkdir(path, 0700) == 0;
@@ -75,21 +75,16 @@ int np_restore_dir_open(const char *path, const char *domain, struct np_restore_
     return np_dir_sync_name(dir->fd, path, err);
 }
 
-static int is_in_place(const struct np_restore_dir *dir, bool *is, struct np_error *err)
-{
-    return np_file_is_at(dir->fd, AT_FDCWD, dir->path, dir->path, AT_SYMLINK_NOFOLLOW, is, err);
-}
-
 int np_restore_dir_check(const struct np_restore_dir *dir, struct np_error *err)
 {
     bool in_place;
-    if (is_in_place(dir, &in_place, err) < 0)
+    if (np_file_is_at(dir->fd, AT_FDCWD, dir->asked, dir->asked, 0, &in_place, err) < 0)
         return -1;
     return in_place ? 0
                     : np_fail(err, NP_FAILED,
                               "%s: the target directory is not there any more: it was moved, unmounted or "
                               "replaced meanwhile, and what was restored went with it",
-                              dir->path);
+                              dir->asked);
 }
 
 /* Another directory may stand there by now. */
@@ -97,7 +92,9 @@ static void remove_made(const struct np_restore_dir *dir)
 {
     bool in_place;
     struct np_error ignored = NP_ERROR_INIT;
-    if (is_in_place(dir, &in_place, &ignored) == 0 && in_place)
+    if (np_file_is_at(dir->fd, AT_FDCWD, dir->path, dir->path, AT_SYMLINK_NOFOLLOW, &in_place, &ignored) ==
+            0 &&
+        in_place)
         rmdir(dir->path); /* fails, rightly, when somebody put something into it */
 }
 

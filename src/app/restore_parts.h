@@ -29,15 +29,16 @@ bool np_companions_slot(struct np_companions *companions, const char *name, char
 /** The directory that the restore writes into. */
 struct np_restore_dir {
     int fd;
-    bool made;      /**< by this run */
-    char *path;     /**< absolute, owned */
-    char name[256]; /**< the domain's, as far as it can be part of a file name */
+    bool made;         /**< by this run */
+    const char *asked; /**< the path that was given; borrowed */
+    char *path;        /**< absolute, owned */
+    char name[256];    /**< the domain's, as far as it can be part of a file name */
 };
 
 /** Open DIR, or make it when its parent exists; it must be writable. */
 int np_restore_dir_open(const char *path, const char *domain, struct np_restore_dir *dir,
                         struct np_error *err);
-/** NP_FAILED when its path leads to another directory by now, or to none. */
+/** NP_FAILED when the path that was given leads to another directory by now, or to none. */
 int np_restore_dir_check(const struct np_restore_dir *dir, struct np_error *err);
 /** @param keep false: remove it again if this run made it */
 void np_restore_dir_close(struct np_restore_dir *dir, bool keep);
@@ -71,6 +72,12 @@ void np_restore_say_what_next(const struct np_restore_request *request, struct n
 /** The last of these alone. */
 void np_restore_say_salvage(struct np_error *err);
 
+/** An image that has its name; its target is open. */
+struct np_restored_image {
+    dev_t dev;
+    ino_t ino;
+};
+
 /** A restore under way. */
 struct np_restore {
     const struct np_restore_request *request;
@@ -78,8 +85,9 @@ struct np_restore {
     const struct np_target_ops *ops;
     struct np_restore_dir dir;
     struct np_companions companions;
-    struct np_restore_disk *disks; /* owned; with the targets made so far */
-    char (*files)[80];             /* owned; file name of each */
+    struct np_restore_disk *disks;    /* owned; with the targets made so far */
+    char (*files)[80];                /* owned; file name of each */
+    struct np_restored_image *images; /* owned; of those that are committed */
     size_t count, committed;
     uint64_t done, total; /* for the progress */
 

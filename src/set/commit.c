@@ -76,31 +76,36 @@ static int encode_checked(const struct np_point *point, const char *path, char *
     return 0;
 }
 
+static int check_record(struct np_set *set, const char *id, struct np_error *err)
+{
+    bool has;
+    if (np_point_has_record(set, id, &has, err) < 0)
+        return -1;
+    return has ? 0
+               : np_fail(err, NP_FAILED, "%s: the record of point %s is not there any more", set->path, id);
+}
+
 /*
  * Whoever is told that it is done must find the point where the set was given. Last, so that the record
  * counts for nothing when the set, or a part of it, was taken away at any time before.
  */
-static int check_place(struct np_set *set, struct np_error *err)
+static int check_all(struct np_set *set, const struct np_point *point, struct np_error *err)
 {
-    bool in_place;
-    if (np_set_is_in_place(set, &in_place, err) < 0)
+    if (np_set_check_place(set, err) < 0 || np_written_check(set, err) < 0 ||
+        check_record(set, point->id, err) < 0)
         return -1;
-    if (!in_place)
-        return np_fail(err, NP_FAILED,
-                       "%s: the backup set is not there any more: it was moved, unmounted or replaced "
-                       "while this run wrote into it",
-                       set->path);
-    if (set->store->ops->check_place(set->store, err) < 0)
-        return -1;
-    return np_written_check(set, err);
+    for (size_t i = 0; i < point->disk_count; i++)
+        if (point->disks[i].parent[0] != '\0' && check_record(set, point->disks[i].parent, err) < 0)
+            return -1;
+    return 0;
 }
 
 /* After a failed put the record may stand there: it must not make a point of what is about to be removed. */
-static int put_record(struct np_set *set, const char *key, const char *text, size_t size,
-                      struct np_error *err)
+static int put_record(struct np_set *set, const struct np_point *point, const char *key, const char *text,
+                      size_t size, struct np_error *err)
 {
     if (set->store->ops->put(set->store, key, text, size, NP_STORE_NEW, err) == 0 &&
-        check_place(set, err) == 0)
+        check_all(set, point, err) == 0)
         return 0;
     struct np_error second = NP_ERROR_INIT;
     if (set->store->ops->remove(set->store, key, &second) < 0)
@@ -140,7 +145,7 @@ int np_set_commit(struct np_set *set, const struct np_point *point, struct np_er
         return -1;
     if (taken)
         return np_fail(err, NP_FAILED, "%s: the point is committed already", path);
-    if (put_record(set, key, text, size, err) < 0)
+    if (put_record(set, point, key, text, size, err) < 0)
         return -1;
     np_written_clear(set);
     raise_committed(set, number);

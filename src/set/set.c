@@ -206,6 +206,20 @@ int np_set_is_in_place(const struct np_set *set, bool *in_place, struct np_error
     return np_file_is_at(set->dir, AT_FDCWD, set->path, set->path, 0, in_place, err);
 }
 
+int np_set_check_place(struct np_set *set, struct np_error *err)
+{
+    bool in_place;
+    if (np_set_is_in_place(set, &in_place, err) < 0)
+        return -1;
+    if (!in_place)
+        return np_fail(
+            err, NP_FAILED,
+            "%s: the backup set is not there any more: it was moved, deleted, unmounted or replaced "
+            "meanwhile",
+            set->path);
+    return set->store->ops->check_place(set->store, err);
+}
+
 const char *np_set_path(const struct np_set *set)
 {
     return set->path;

@@ -173,13 +173,10 @@ struct np_stream_input {
 };
 
 /* A set that was deleted under us is not a damaged one. */
-static int fail_missing(const struct np_set *set, const char *name, struct np_error *err)
+static int fail_missing(struct np_set *set, const char *name, struct np_error *err)
 {
-    bool in_place;
-    if (np_set_is_in_place(set, &in_place, err) < 0)
+    if (np_set_check_place(set, err) < 0)
         return -1;
-    if (!in_place)
-        return np_fail(err, NP_FAILED, "%s: the backup set is not there any more", set->path);
     return np_fail(err, NP_DAMAGED, "%s/%s: the stream is missing", set->path, name);
 }
 
@@ -202,7 +199,7 @@ int np_set_file_open(struct np_set *set, const char *name, struct np_stream_inpu
     return 0;
 }
 
-static int check_size(const struct np_set *set, const struct np_point_disk *disk,
+static int check_size(struct np_set *set, const struct np_point_disk *disk,
                       const struct np_store_reader *reader, struct np_error *err)
 {
     if (reader == NULL)

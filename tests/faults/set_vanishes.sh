@@ -182,6 +182,7 @@ vanish_reader_run()
     verify) words="verify -i $FAULT_SET -w 1" ;;
     deep) words="verify -i $FAULT_SET -w 1 --deep" ;;
     dump) words="dump -i $FAULT_SET --map" ;;
+    looks) words="repair -i $FAULT_SET --dry-run" ;;
     esac
     shift
     # shellcheck disable=SC2086
@@ -194,7 +195,9 @@ vanish_target()
     local target at=$out
     [ -e "$LAB_DIR/tmp/too-early" ] || at=$LAB_DIR/out.away
     if [ "$FAULT_STATUS" -eq 0 ]; then
-        [ "$at" = "$out" ] || [ -e "$LAB_DIR/tmp/all-there" ] || fault_fail "status 0, and it was moved before it was done"
+        # What follows the last look only closes.
+        [ "$at" = "$out" ] || [[ -e $LAB_DIR/tmp/all-there && $2 == close:* ]] ||
+            fault_fail "status 0, and it was moved before it was done"
     elif [ -e "$LAB_DIR/tmp/too-early" ] || [[ $3,$FAULT_STATUS != *,1 && $3,$FAULT_STATUS != *-int,130 ]]; then
         fault_fail "status $FAULT_STATUS"
     fi
@@ -207,7 +210,7 @@ vanish_target()
     fi
     [ -z "$(find "$at" -name '.*')" ] || fault_fail "left $(find "$at")"
     for target in "${FAULT_TARGETS[@]}"; do
-        [ "$FAULT_STATUS" -ne 0 ] && [ ! -e "$at/$target.qcow2" ] ||
+        [ "$FAULT_STATUS" -ne 0 ] && [ ! -e "$LAB_DIR/tmp/all-there" ] && [ ! -e "$at/$target.qcow2" ] ||
             (lab_same "$at/$target.qcow2" "$LAB_DIR/tmp/last.$target") || fault_fail "$target is not exact"
     done
     rm -rf "$LAB_DIR/out.away"
@@ -236,14 +239,15 @@ vanish_reader()
     restore,[14] | verified,[14] | salvage,[14]) [ ! -e "$out" ] || fault_fail "failed, and left $(find "$out")" ;;
     # An image with the list of what it has lost.
     salvage,6) [ -e "$out/vda.losses" ] || [ -e "$out/vdb.losses" ] || fault_fail "losses without a list" ;;
-    verify,[145] | deep,[145] | dump,[14]) ;;
+    verify,[145] | deep,[145] | dump,[14] | looks,[01]) ;;
     *) fault_fail "status $FAULT_STATUS" ;;
     esac
     [[ $3 == deleted || $FAULT_STATUS == [0145] ]] || fault_fail "nothing is lost"
+    [[ $3,$FAULT_STATUS != deleted,4 ]] || fault_fail "nothing is damaged"
     [ $FAULT_STATUS -eq 0 ] || grep -q '^nbdpull: ' "$NP_ERR" || fault_fail "it does not say why"
     FAULT_STATUSES+=" $1-$3-$FAULT_STATUS"
     vanish_put_back
-    [[ $3 != deleted ]] || cp -a "$LAB_DIR/before" "$FAULT_SET"
+    [ -e "$FAULT_SET" ] || cp -a "$LAB_DIR/before" "$FAULT_SET"
     diff -r --no-dereference "$LAB_DIR/before" "$FAULT_SET" >&2 || fault_fail "the set is another"
 }
 
@@ -288,11 +292,12 @@ fault_each full "files virt nbd" "moved deleted streams stream" 2
 fault_each new "files virt nbd" "moved older deleted streams points stream" 2
 np_backup "$LAB_NAME" -l full -o "$FAULT_SET"
 fault_truth last
-for level in restore verified salvage verify deep dump; do
+for level in restore verified salvage verify deep dump looks; do
     fault_each $level "files reads closes" "$ways" 2
 done
 for level in restore verified salvage; do
-    fault_each $level "files reads closes" "out-moved out-replaced out-replaced-int" 2
+    fault_each $level "files reads closes nbd" "out-moved out-replaced out-replaced-int" 2
 done
+fault_each verified nbd "out-moved out-replaced" 2
 for status in $FAULT_STATUSES; do echo "$status"; done | sort | uniq -c | sed 's/^/# /' >&2
 fault_end

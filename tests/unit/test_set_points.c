@@ -156,6 +156,20 @@ static void test_point__is_not_committed_without_what_it_needs(void **state)
     }
 }
 
+static void test_point__is_not_committed_without_its_parent(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_OPEN(set, NP_SET_CREATE);
+    add_point(set, "");
+    struct np_point_disk disk = stored_disk("0002", "vda", "0001");
+    struct np_point point = {.id = "0002", .level = "inc", .disks = &disk, .disk_count = 1};
+    snprintf(point.time, sizeof(point.time), "2026-11-20T03:00:00Z");
+    assert_int_equal(unlink(at("points/0001.json")), 0);
+    FAILS_WITH(NP_FAILED, np_set_commit(set, &point, &err), "record of point 0001 is not there any more");
+    assert_false(exists("points/0002.json"));
+}
+
 static void test_point__what_could_not_be_read_is_not_committed(void **state)
 {
     (void)state;
@@ -403,6 +417,7 @@ int main(void)
         TEST(test_point__comes_back_as_committed),
         TEST(test_point__same_id_is_never_committed_twice),
         TEST(test_point__is_not_committed_without_what_it_needs),
+        TEST(test_point__is_not_committed_without_its_parent),
         TEST(test_point__what_could_not_be_read_is_not_committed),
         TEST(test_point__damaged_records_are_named_by_file_and_key),
         TEST(test_point__unknown_keys_are_ignored_and_large_files_refused),
