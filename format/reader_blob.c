@@ -42,6 +42,9 @@ static int begin(struct np_reader_blobs *blobs, const struct np_record_header *h
                                 table->name);
     if (is_taken(blobs, table->name))
         return np_damage_record(name, header, NULL, err, "the stream has a second file %s", table->name);
+    if (table->total == 0 && !np_hash128_equal(table->sum, np_hash128("", 0)))
+        return np_damage_record(name, header, NULL, err, "the file %s, which is empty, has another checksum",
+                                table->name);
     if (blobs->count == NP_BLOBS_MAX)
         return np_damage_record(name, header, NULL, err, "the stream has more than %d files", NP_BLOBS_MAX);
     if (make_room(blobs, name, err) < 0)

@@ -445,6 +445,27 @@ static void test_verify__the_parts_of_a_file_must_fit_together(void **state)
     free(memory.bytes);
 }
 
+/* Nothing of it needs to be read to see that. */
+static void test_verify__an_empty_file_has_the_sum_of_nothing(void **state)
+{
+    (void)state;
+    struct parts *parts = parts_of(two_disks());
+    struct part *empty = &parts->list[part_of(parts, NP_RECORD_BLOB, 1)];
+    assert_int_equal(empty->header.data_len, 0);
+    empty->table[8] ^= 1;
+    struct np_error err = NP_ERROR_INIT;
+    struct memory memory = put_together(parts, FIX_LINKS);
+    fails(NP_DAMAGED, read_all(&memory, &err));
+    for (int depth = NP_VERIFY_QUICK; depth <= NP_VERIFY_DEEP; depth++) {
+        np_stream_close(open_and_check(&memory, (enum np_verify_depth)depth));
+        assert_int_equal(seen.count, 1);
+        assert_int_equal(seen.faults[0].scope, NP_FAULT_FILES);
+        assert_non_null(strstr(seen.faults[0].error.message, "is empty, has another checksum"));
+    }
+    parts_free(parts);
+    free(memory.bytes);
+}
+
 static void test_verify__a_granule_with_another_hash_is_found_by_deep_alone(void **state)
 {
     (void)state;
@@ -559,6 +580,7 @@ int main(void)
         cmocka_unit_test(test_verify__a_zero_with_another_sum_behind_a_lost_index),
         cmocka_unit_test(test_verify__files_must_be_those_of_dir),
         cmocka_unit_test(test_verify__the_parts_of_a_file_must_fit_together),
+        cmocka_unit_test(test_verify__an_empty_file_has_the_sum_of_nothing),
         cmocka_unit_test(test_verify__a_granule_with_another_hash_is_found_by_deep_alone),
         cmocka_unit_test(test_verify__quick_reads_no_payload),
         cmocka_unit_test(test_verify__what_cannot_be_read_is_not_damage),
