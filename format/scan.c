@@ -56,8 +56,10 @@ uint64_t np_scan_expected(const struct np_scan *scan)
 
 /* ---- bytes ---- */
 
-/* What cannot be read is zeroes here: no header begins in them. */
-static void read_around(const struct np_input_at *input, uint8_t *bytes, size_t size, uint64_t place)
+/* What cannot be read is zeroes here: no header begins in them. A bad disk may take seconds for each block,
+ * so what is left when somebody asks to stop is zeroes too. */
+static void read_around(const struct np_input_at *input, struct np_cancel *cancel, uint8_t *bytes,
+                        size_t size, uint64_t place)
 {
     struct np_error ignored = NP_ERROR_INIT;
     if (input->read_at(input->ctx, bytes, size, place, &ignored) == 0)
@@ -65,7 +67,8 @@ static void read_around(const struct np_input_at *input, uint8_t *bytes, size_t 
     for (size_t at = 0; at < size; at += BLOCK) {
         size_t block = np_min_u64(BLOCK, size - at);
         struct np_error error = NP_ERROR_INIT;
-        if (input->read_at(input->ctx, bytes + at, block, place + at, &error) < 0)
+        if (np_cancel_requested(cancel) ||
+            input->read_at(input->ctx, bytes + at, block, place + at, &error) < 0)
             memset(bytes + at, 0, block);
     }
 }
@@ -104,7 +107,7 @@ static void have_piece(struct np_scan *scan, uint64_t from)
         return;
     scan->piece_from = from;
     scan->piece_size = np_min_u64(PIECE, scan->input.size - from);
-    read_around(&scan->input, scan->piece, scan->piece_size, from);
+    read_around(&scan->input, scan->cancel, scan->piece, scan->piece_size, from);
 }
 
 /* The first place at or after `from` where a header is. @return 1, 0 none, -1 */
@@ -193,10 +196,10 @@ static int find_next(struct np_scan *scan, struct np_scan_found *found, struct n
 
 int np_scan_next(struct np_scan *scan, struct np_scan_found *found, struct np_error *err)
 {
-    if (np_cancel_check(scan->cancel, err) < 0)
-        return -1;
     *found = (struct np_scan_found){0};
     int got = scan->ended ? 0 : find_next(scan, found, err);
+    if (got >= 0 && np_cancel_check(scan->cancel, err) < 0) /* what was found may be less than there is */
+        return -1;
     if (got <= 0)
         return got;
     found->gap = found->header.number != scan->number;
@@ -261,12 +264,14 @@ int np_scan_id(const struct np_input_at *input, struct np_cancel *cancel, uint64
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot look for records");
     for (uint64_t from = 0; from < input->size && input->size - from >= NP_RECORD_HEADER_SIZE;) {
         size_t size = np_min_u64(PIECE + NP_RECORD_HEADER_SIZE, input->size - from);
-        if (np_cancel_check(cancel, err) < 0)
-            return -1;
-        read_around(input, piece, size, from);
+        if (np_cancel_requested(cancel))
+            break;
+        read_around(input, cancel, piece, size, from);
         count_ids(piece, size, from, tallies, &used);
         from += size - NP_RECORD_HEADER_SIZE + 1;
     }
+    if (np_cancel_check(cancel, err) < 0)
+        return -1;
     for (size_t i = 0; i < used; i++)
         if (tallies[i].bytes > tallies[best].bytes)
             best = i;

@@ -84,7 +84,8 @@ static int next_part(const struct np_stream *stream, struct np_record_header *he
  * false
  */
 static int read_parts(const struct np_stream *stream, struct np_record_header *header,
-                      const struct np_blob_table *blob, uint8_t *bytes, bool whole, struct np_error *err)
+                      const struct np_blob_table *blob, uint8_t *bytes, bool whole, struct np_cancel *cancel,
+                      struct np_error *err)
 {
     NP_CLEANUP(free_hash) struct np_hash_stream *hash = np_hash_stream_new();
     uint64_t next = 0;
@@ -92,7 +93,7 @@ static int read_parts(const struct np_stream *stream, struct np_record_header *h
         return np_fail(err, NP_FAILED, "%s: out of memory", stream->name);
     for (;;) {
         uint8_t *part = whole ? bytes + next : bytes;
-        if (np_record_at_data(&stream->at, header, NULL, part, err) < 0)
+        if (np_cancel_check(cancel, err) < 0 || np_record_at_data(&stream->at, header, NULL, part, err) < 0)
             return -1;
         np_hash_stream_add(hash, part, header->data_len);
         next += header->length;
@@ -107,7 +108,7 @@ static int read_parts(const struct np_stream *stream, struct np_record_header *h
     return 0;
 }
 
-int np_stream_blob_check(struct np_stream *stream, size_t i, struct np_error *err)
+int np_stream_blob_check(struct np_stream *stream, size_t i, struct np_cancel *cancel, struct np_error *err)
 {
     struct np_record_header header;
     struct np_blob_table table;
@@ -116,7 +117,7 @@ int np_stream_blob_check(struct np_stream *stream, size_t i, struct np_error *er
     NP_AUTO_FREE uint8_t *part = malloc((size_t)np_min_u64(table.total, NP_BLOB_PART_MAX) + 1);
     if (part == NULL)
         return np_fail(err, NP_FAILED, "%s: out of memory", stream->name);
-    return read_parts(stream, &header, &table, part, false, err);
+    return read_parts(stream, &header, &table, part, false, cancel, err);
 }
 
 int np_stream_blob(struct np_stream *stream, const char *name, size_t limit, void **bytes, size_t *size,
@@ -142,7 +143,7 @@ int np_stream_blob(struct np_stream *stream, const char *name, size_t limit, voi
     NP_AUTO_FREE uint8_t *whole = malloc((size_t)table.total + 1);
     if (whole == NULL)
         return np_fail(err, NP_FAILED, "%s: out of memory", stream->name);
-    if (read_parts(stream, &header, &table, whole, true, err) < 0)
+    if (read_parts(stream, &header, &table, whole, true, NULL, err) < 0)
         return -1;
     whole[table.total] = '\0';
     *size = (size_t)table.total;

@@ -26,6 +26,7 @@ enum phase { WALKING, FINISHING_DISKS, FINISHING_STREAM, DONE };
 
 struct np_walk {
     struct np_stream *stream; /* borrowed */
+    struct np_cancel *cancel; /* or NULL; borrowed */
     struct walk_disk *disks;  /* in META's order; owned */
     enum phase phase;
     uint64_t pos, end; /* of the next record, and of END */
@@ -184,8 +185,8 @@ static bool is_header(const struct np_walk *walk, const uint8_t *bytes, uint64_t
            np_record_expect(&header, at->name, at->stream_id, pos, NP_ANY_NUMBER, &ignored) == 0;
 }
 
-/* The first place from `from` on where a record begins; `to` when there is none before it, or none can be
- * read. */
+/* The first place from `from` on where a record begins; `to` when there is none before it, none can be read,
+ * or somebody asked to stop. */
 static uint64_t scan(const struct np_walk *walk, uint64_t from, uint64_t to)
 {
     const struct np_record_at *at = &walk->stream->at;
@@ -193,7 +194,8 @@ static uint64_t scan(const struct np_walk *walk, uint64_t from, uint64_t to)
     while (bytes != NULL && from < to && to - from >= NP_RECORD_HEADER_SIZE) {
         struct np_error ignored = NP_ERROR_INIT;
         size_t size = (size_t)np_min_u64(SCAN_PIECE, to - from), i = 0;
-        if (at->input.read_at(at->input.ctx, bytes, size, from, &ignored) < 0)
+        if (np_cancel_requested(walk->cancel) ||
+            at->input.read_at(at->input.ctx, bytes, size, from, &ignored) < 0)
             return to;
         for (; i + NP_RECORD_HEADER_SIZE <= size; i += NP_RECORD_ALIGN)
             if (is_header(walk, bytes + i, from + i))
@@ -549,6 +551,8 @@ enum np_walk_found np_walk_next(struct np_walk *walk, struct np_record_header *h
         return NP_WALK_RECORD;
     }
     enum np_walk_found found = next(walk, header, disk, fault);
+    if (np_cancel_requested(walk->cancel))
+        return NP_WALK_END; /* what a scan that was not finished made of it is not told */
     walk->astray = walk->astray || found == NP_WALK_FAULT;
     return found;
 }
@@ -560,13 +564,15 @@ static void cleanup_walk(struct np_walk **walk)
     np_walk_close(*walk);
 }
 
-int np_walk_open(struct np_stream *stream, struct np_walk **walk, struct np_error *err)
+int np_walk_open(struct np_stream *stream, struct np_cancel *cancel, struct np_walk **walk,
+                 struct np_error *err)
 {
     const struct np_meta *meta = stream->meta;
     NP_CLEANUP(cleanup_walk) struct np_walk *made = calloc(1, sizeof(*made));
     if (made == NULL)
         return np_fail(err, NP_FAILED, "%s: out of memory", stream->name);
     made->stream = stream;
+    made->cancel = cancel;
     made->end = stream->at.input.size - NP_END_SIZE;
     made->headers = np_hash_stream_new();
     made->disks = calloc(meta->disk_count, sizeof(*made->disks));

@@ -8,6 +8,7 @@
 #ifndef NBDPULL_STREAM_H
 #define NBDPULL_STREAM_H
 
+#include "nbdpull/cancel.h"
 #include "nbdpull/digest.h"
 #include "nbdpull/meta.h"
 #include "nbdpull/record.h"
@@ -179,9 +180,12 @@ int np_stream_blob(struct np_stream *stream, const char *name, size_t limit, voi
  */
 const char *np_stream_blob_name(const struct np_stream *stream, size_t i);
 
-/** Read blob i, which np_stream_blob_name gives a name for, part by part, and check all that np_stream_blob
- * does. */
-int np_stream_blob_check(struct np_stream *stream, size_t i, struct np_error *err);
+/**
+ * Read blob i, which np_stream_blob_name gives a name for, part by part, and check all that np_stream_blob
+ * does.
+ * @param cancel or NULL; looked at before each part
+ */
+int np_stream_blob_check(struct np_stream *stream, size_t i, struct np_cancel *cancel, struct np_error *err);
 
 /** What an index leaf says of one DATA or ZERO record. */
 struct np_entry {

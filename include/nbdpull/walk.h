@@ -11,6 +11,7 @@
 #ifndef NBDPULL_WALK_H
 #define NBDPULL_WALK_H
 
+#include "nbdpull/cancel.h"
 #include "nbdpull/stream.h"
 
 /** What a fault spoils for who reads the stream by its index. */
@@ -38,11 +39,15 @@ struct np_fault np_fault_of(const struct np_record_header *header, const struct 
 
 struct np_walk;
 
-/** @param stream borrowed until np_walk_close */
-int np_walk_open(struct np_stream *stream, struct np_walk **walk, struct np_error *err);
+/**
+ * @param stream borrowed until np_walk_close
+ * @param cancel or NULL; borrowed as long. Looking for the next record behind damage may take long
+ */
+int np_walk_open(struct np_stream *stream, struct np_cancel *cancel, struct np_walk **walk,
+                 struct np_error *err);
 
 enum np_walk_found {
-    NP_WALK_END,    /**< no more, all that can be checked was */
+    NP_WALK_END,    /**< no more, all that can be checked was; or somebody asked to stop */
     NP_WALK_RECORD, /**< a record whose header is good: in its place, and as the index describes it */
     NP_WALK_FAULT,  /**< something else; more may follow */
 };

@@ -134,7 +134,8 @@ int np_salvage_count(struct np_restore *restore, struct np_origin *origin, struc
             np_loss_report_open(report, -1, NULL, disk, origin, result->target, older(restore), err) < 0)
             return -1;
         for (int more; (more = np_chain_next(disk->chain, &step, err)) != 0;)
-            if (more < 0 || (step.kind == NP_CHAIN_LOST && np_loss_report_add(report, &step, err) < 0))
+            if (more < 0 || np_cancel_check(restore->request->cancel, err) < 0 ||
+                (step.kind == NP_CHAIN_LOST && np_loss_report_add(report, &step, err) < 0))
                 return -1;
         if (np_loss_report_end(report, err) < 0)
             return -1;

@@ -125,7 +125,8 @@ static int follow_alone(const struct trial *trial, struct np_error *err)
     if (np_cursor_open(trial->origin->stream, disk->id, false, &cursor, err) < 0)
         return -1;
     int more;
-    while ((more = np_cursor_next(cursor, &entry, err)) > 0)
+    while ((more = np_cursor_next(cursor, &entry, err)) > 0 &&
+           (more = np_cancel_check(trial->request->cancel, err)) == 0)
         np_ledger_hit_record(trial->ledger, slot, entry.pos, trial->point);
     np_cursor_close(cursor);
     return more;

@@ -52,7 +52,7 @@ static int feed(struct np_replay *replay, const struct np_restore_options *optio
 {
     struct np_chain_step step;
     for (int more; (more = np_chain_next(chain, &step, err)) != 0;) {
-        if (more < 0)
+        if (more < 0 || np_cancel_check(options->cancel, err) < 0)
             return -1;
         counts->covered = step.offset + step.length;
         if (step.kind == NP_CHAIN_LOST && options->lost(options->lost_ctx, &step, err) < 0)

@@ -167,7 +167,8 @@ static int finish(struct verify *verify, struct np_error *err)
     np_cancel_remove(verify->options->cancel, &verify->cancel_entry);
     if (verify->failed)
         *err = verify->error;
-    return verify->failed ? -1 : 0;
+    /* Who asked may not have come to our hook yet, and the walk has ended already. */
+    return verify->failed ? -1 : np_cancel_check(verify->options->cancel, err);
 }
 
 static void verify_clear(struct verify *verify)
@@ -255,7 +256,8 @@ static void check_files(struct verify *verify)
             .scope = NP_FAULT_FILES, .pos = NP_NO_OFFSET, .number = NP_NO_OFFSET, .error = NP_ERROR_INIT};
         if (has_failed(verify) || verify->files_told)
             return;
-        if (np_stream_blob_check(verify->stream, i, &fault.error) < 0)
+        if (np_stream_blob_check(verify->stream, i, verify->options->cancel, &fault.error) < 0 &&
+            !np_cancel_requested(verify->options->cancel))
             report(verify, &fault);
     }
 }
@@ -279,7 +281,7 @@ int np_verify_stream(const struct np_verify_options *options, struct np_stream *
     const struct np_meta *meta = np_stream_meta(stream);
     for (size_t i = 0; i < meta->disk_count; i++)
         verify.chunk = np_max_u64(verify.chunk, meta->disks[i].geometry.chunk);
-    if (np_walk_open(stream, &walk, err) < 0 || start(&verify, err) < 0)
+    if (np_walk_open(stream, options->cancel, &walk, err) < 0 || start(&verify, err) < 0)
         return -1;
     walk_stream(&verify, walk);
     if (options->depth != NP_VERIFY_QUICK)

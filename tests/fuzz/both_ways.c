@@ -190,7 +190,7 @@ static bool walk_is_clean(struct np_stream *stream, struct np_error *err)
     const struct np_meta_disk *disk;
     struct np_fault fault;
     uint64_t before = 0, faults = 0, limit = np_stream_size(stream) + 16;
-    if (np_walk_open(stream, &walk, err) < 0)
+    if (np_walk_open(stream, NULL, &walk, err) < 0)
         return refused(err);
     for (enum np_walk_found found; (found = np_walk_next(walk, &header, &disk, &fault)) != NP_WALK_END;) {
         MUST(np_walk_pos(walk) >= before && np_walk_pos(walk) <= np_stream_size(stream));

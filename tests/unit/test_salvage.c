@@ -6,6 +6,8 @@
 
 #include "../../format/losses.h"
 
+#include <signal.h>
+
 static void run_history(uint64_t seed)
 {
     random_state = seed * UINT64_C(0x9e3779b97f4a7c15) + 7;
@@ -282,6 +284,41 @@ static void test_salvage__a_zero_whose_sums_are_wrong_still_says_zero(void **sta
     free(it.described);
 }
 
+struct bad_disk {
+    struct np_cancel cancel;
+    unsigned reads;
+};
+
+static int fail_and_ask(void *ctx, void *buffer, size_t size, uint64_t pos, struct np_error *err)
+{
+    struct bad_disk *bad = ctx;
+    (void)buffer;
+    if (++bad->reads == 10)
+        np_cancel_request(&bad->cancel, SIGINT);
+    return np_fail(err, NP_FAILED, "cannot read %zu bytes at %ju", size, (uintmax_t)pos);
+}
+
+/* Each block of a bad disk may take seconds. */
+static void test_salvage__stops_between_blocks_that_cannot_be_read(void **state)
+{
+    (void)state;
+    static const struct np_uuid id = {.bytes = {1}};
+    for (int known = 0; known < 2; known++) {
+        struct bad_disk bad = {.reads = 0};
+        struct np_error err = NP_ERROR_INIT;
+        struct np_meta *meta;
+        np_cancel_init(&bad.cancel);
+        const struct np_salvage_request request = {
+            .input = {.read_at = fail_and_ask, .ctx = &bad, .size = 200 << 10},
+            .name = "stream",
+            .stream = known ? &id : NULL,
+            .cancel = &bad.cancel};
+        fails(NP_INTERRUPTED, np_salvage_meta(&request, &meta, &err));
+        assert_int_equal(bad.reads, 10);
+        np_cancel_clear(&bad.cancel);
+    }
+}
+
 static uint64_t the_index;
 
 static void flip_header_and_index(struct damaged *damaged)
@@ -403,6 +440,7 @@ int main(void)
         cmocka_unit_test(test_salvage__an_increment_without_an_end_is_in_doubt_behind_its_last_record),
         cmocka_unit_test(test_salvage__a_record_loses_no_more_than_its_data),
         cmocka_unit_test(test_salvage__a_zero_whose_sums_are_wrong_still_says_zero),
+        cmocka_unit_test(test_salvage__stops_between_blocks_that_cannot_be_read),
         cmocka_unit_test(test_salvage__an_index_can_be_lost_without_loss),
         cmocka_unit_test(test_salvage__without_record_and_index_what_lies_between_its_neighbours_is_in_doubt),
         cmocka_unit_test(test_salvage__without_a_stream_the_rest_of_the_chain_serves),

@@ -4,6 +4,7 @@
 #include "nbdpull/verify.h"
 
 #include <fcntl.h>
+#include <signal.h>
 
 /* ---- what is reported ---- */
 
@@ -540,6 +541,97 @@ static void test_verify__what_cannot_be_read_is_not_damage(void **state)
     free(memory.bytes);
 }
 
+/* ---- asked to stop ---- */
+
+/* Somebody asks after so many reads. */
+struct asking {
+    struct memory *memory;
+    struct np_cancel cancel;
+    unsigned reads, ask_after;
+};
+
+static int read_and_ask(void *ctx, void *buffer, size_t size, uint64_t pos, struct np_error *err)
+{
+    struct asking *asking = ctx;
+    if (++asking->reads == asking->ask_after)
+        np_cancel_request(&asking->cancel, SIGINT);
+    return memory_read_at(asking->memory, buffer, size, pos, err);
+}
+
+/* META and the end are good, and all between them is a hole. */
+static void test_verify__stops_while_it_looks_for_the_next_record(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct guest guest;
+    struct memory memory = many_records(&guest, 6000, 16);
+    struct np_stream *stream = NULL;
+    struct np_record_header header;
+    uint64_t from = 0, to = 0;
+    for (uint64_t pos = 0; pos < memory.size; pos += np_record_size(&header)) {
+        ok(np_record_decode(memory.bytes + pos, "sample", pos, &header, &err));
+        from = pos == 0 ? np_record_size(&header) : from;
+        to = header.type == NP_RECORD_META ? pos : to;
+    }
+    memset(memory.bytes + from, 0, to - from);
+    assert_in_range(to - from, 12 * (64 << 10), UINT32_MAX); /* a scan reads 64 KiB at once */
+
+    struct asking asking = {.memory = &memory};
+    struct np_input_at input = {.read_at = read_and_ask, .ctx = &asking, .size = memory.size};
+    np_cancel_init(&asking.cancel);
+    ok(np_stream_open(&input, "sample", &stream, &err));
+    asking.ask_after = asking.reads + 5;
+    struct np_verify_counts counts = {0};
+    const struct np_verify_options options = {.depth = NP_VERIFY_QUICK,
+                                              .workers = 1,
+                                              .parts = 1,
+                                              .cancel = &asking.cancel,
+                                              .report = note,
+                                              .ctx = &seen};
+    seen.count = 0;
+    fails(NP_INTERRUPTED, np_verify_stream(&options, stream, &counts, &err));
+    assert_int_equal(asking.reads, asking.ask_after);
+    assert_int_equal(seen.count, 1); /* the index; the hole's end is not known */
+    assert_int_equal(seen.faults[0].scope, NP_FAULT_DISK);
+    np_stream_close(stream);
+    np_cancel_clear(&asking.cancel);
+    guest_free(&guest);
+    free(memory.bytes);
+}
+
+static void test_verify__stops_between_the_parts_of_a_file(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct guest guest = small_disk();
+    struct memory memory = {0};
+    struct np_writer *writer = writer_to(&memory, guest.meta);
+    struct np_stream *stream = NULL;
+    static const uint8_t bytes[5 << 20];
+    for (size_t i = 0; i < guest.meta->disk_count; i++) {
+        const struct np_meta_disk *disk = &guest.meta->disks[i];
+        ok(np_writer_zero(writer, disk->id, 0, disk->geometry.size, &err));
+        ok(np_writer_disk_end(writer, disk->id, NULL, &err));
+    }
+    ok(np_writer_blob(writer, "large", bytes, sizeof(bytes), &err));
+    ok(np_writer_finish(writer, &err));
+    np_writer_free(writer);
+
+    struct asking asking = {.memory = &memory};
+    struct np_input_at input = {.read_at = read_and_ask, .ctx = &asking, .size = memory.size};
+    np_cancel_init(&asking.cancel);
+    ok(np_stream_open(&input, "sample", &stream, &err));
+    ok(np_stream_blob_check(stream, 0, &asking.cancel, &err));
+    asking.reads = 0;
+    asking.ask_after = 3; /* header, table, data */
+    fails(NP_INTERRUPTED, np_stream_blob_check(stream, 0, &asking.cancel, &err));
+    assert_in_range(asking.reads, 3, 5);
+    np_stream_close(stream);
+    np_cancel_clear(&asking.cancel);
+    guest_free(&guest);
+    free(memory.bytes);
+}
+
 /* ---- the sample ---- */
 
 static void test_verify__parts_cover_each_payload_once(void **state)
@@ -584,6 +676,8 @@ int main(void)
         cmocka_unit_test(test_verify__a_granule_with_another_hash_is_found_by_deep_alone),
         cmocka_unit_test(test_verify__quick_reads_no_payload),
         cmocka_unit_test(test_verify__what_cannot_be_read_is_not_damage),
+        cmocka_unit_test(test_verify__stops_while_it_looks_for_the_next_record),
+        cmocka_unit_test(test_verify__stops_between_the_parts_of_a_file),
         cmocka_unit_test(test_verify__parts_cover_each_payload_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
