@@ -32,7 +32,8 @@ void np_reader_whole_clear(struct np_reader_whole *whole); /**< takes a zeroed s
  * A record behind the first META went by. Of META, DIR and END only their place is looked at, and whether all
  * is there that each disk must have is the caller's to ask (np_track_end).
  * @param record its table has been verified; not used of META, DIR, END and of types that nobody knows
- * @return 0, or -1: NP_DAMAGED; NP_FAILED out of memory. Nothing was taken then
+ * @return 0, or -1: NP_DAMAGED; NP_FAILED out of memory. A disk's track has not taken the record then, but
+ *         its index may have: nothing is to follow
  */
 int np_reader_whole_take(struct np_reader_whole *whole, const struct np_record *record, struct np_error *err);
 

@@ -48,7 +48,7 @@ int np_file_replace(int dir, const char *path, const char *name, const void *byt
                     struct np_error *err);
 
 /**
- * As np_file_replace, but never over an existing name (link, then unlink of the temporary one).
+ * As np_file_replace, but never over an existing name (see np_file_place).
  * NP_FAILED with "exists" when name is taken.
  */
 int np_file_create_whole(int dir, const char *path, const char *name, const void *bytes, size_t size,

@@ -47,9 +47,11 @@ int np_walk_open(struct np_stream *stream, struct np_cancel *cancel, struct np_w
                  struct np_error *err);
 
 enum np_walk_found {
-    NP_WALK_END,    /**< no more, all that can be checked was; or somebody asked to stop */
-    NP_WALK_RECORD, /**< a record whose header is good: in its place, and as the index describes it */
-    NP_WALK_FAULT,  /**< something else; more may follow */
+    NP_WALK_END, /**< no more, all that can be checked was; or somebody asked to stop */
+    /** A record whose header is good and in its place. It is as the index describes it, unless the fault
+     * before was about it, or its disk's index cannot be followed any more. */
+    NP_WALK_RECORD,
+    NP_WALK_FAULT, /**< something else; more may follow */
 };
 
 /**
