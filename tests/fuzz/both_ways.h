@@ -44,7 +44,7 @@ struct np_input_at bytes_input_at(struct bytes *bytes);
  */
 enum verdict read_front_to_back(struct bytes *bytes, bool skip, struct seen *seen);
 
-/* By the index: a walk over all records, then each disk by its cursor, then the files. */
+/* By the index: verify it, then read each disk by its cursor, then the files. */
 enum verdict read_by_index(struct bytes *bytes, struct seen *seen);
 
 /* Of a stream that was accepted front to back, without the zeroes that may follow it on a pipe. */

@@ -2,7 +2,7 @@
  * A stream from a pipe. Input: flags of mend.h and, in the upper bits, how the pipe cuts it; then the stream.
  *
  * It must not matter how the bytes come, and whether the caller takes the data or has them skipped; and what
- * is accepted this way must be accepted by the index, and be the same.
+ * is accepted this way must be accepted by the index, and be the same, and what is refused be refused.
  */
 #include "both_ways.h"
 #include "mend.h"
@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t input_size)
         compare_pieces(&bytes, pieces[input[0] >> 5], verdict, seen);
     else if (input[0] >> 5 == 0)
         compare_skipping(&bytes, verdict);
-    else if (verdict == ACCEPTED)
+    else
         compare_both_ways(stream, size);
     return 0;
 }

@@ -18,6 +18,7 @@ enum at { AT_TYPE = 5, AT_ID = 8, AT_POS = 16, AT_OFFSET = 24, AT_LENGTH = 32, A
 enum {
     AT_DATA_LEN = 44,
     AT_DISK = 48,
+    AT_FLAGS = 50,
     AT_NUMBER = 56,
     AT_DATA_SUM = 64,
     AT_TABLE_SUM = 80,
@@ -124,6 +125,7 @@ uint8_t *parts_join(const struct parts *parts, size_t *size)
 
 struct mending {
     struct parts *parts;
+    struct parts *inner;  /* in the first optional record that holds records; owned */
     struct np_meta *meta; /* owned; NULL: none that can be read */
     struct np_track *tracks;
     size_t now; /* the part at hand; those before it are done */
@@ -172,6 +174,10 @@ static const struct part *named(const struct mending *mending, uint64_t was)
     for (size_t i = 0; i < mending->now; i++) {
         if (mending->parts->list[i].was == was)
             return &mending->parts->list[i];
+    }
+    for (size_t i = 0; mending->inner != NULL && i < mending->inner->count; i++) {
+        if (mending->inner->list[i].was == was)
+            return &mending->inner->list[i];
     }
     return NULL;
 }
@@ -476,18 +482,39 @@ static void mend_content(const struct mending *mending, struct part *part, unsig
         mend_end(mending, part, flags);
 }
 
-static void mend_header(struct mending *mending, struct part *part)
+static void mend_header(const struct mending *mending, struct part *part, uint64_t pos, uint64_t number)
 {
     uint8_t *header = part->header;
     np_put_le64(header + AT_ID, mending->id);
-    np_put_le64(header + AT_POS, mending->pos);
-    np_put_le64(header + AT_NUMBER, mending->now);
+    np_put_le64(header + AT_POS, pos);
+    np_put_le64(header + AT_NUMBER, number);
     np_put_le32(header + AT_TABLE_LEN, part->table_len);
     np_put_le32(header + AT_DATA_LEN, part->data_len);
     np_hash128_put(header + AT_DATA_SUM, np_hash128(part->data, part->data_len));
     np_put_le64(header + AT_TABLE_SUM, np_hash64(part->table, part->table_len));
+    header[AT_DATA_SUM] ^= header[AT_FLAGS] == OTHER_DATA_SUM;
+    header[AT_TABLE_SUM] ^= header[AT_FLAGS] == OTHER_TABLE_SUM;
     np_put_le64(header + AT_HEAD_SUM, np_hash64(header, AT_HEAD_SUM));
-    np_hash_stream_add(mending->headers, header, NP_RECORD_HEADER_SIZE);
+}
+
+static void mend_inner(struct mending *mending, struct part *part, unsigned flags)
+{
+    size_t size;
+    uint64_t pos = mending->pos + NP_RECORD_HEADER_SIZE + part->table_len;
+    if ((type_of(part) & NP_RECORD_OPTIONAL) == 0 || mending->inner != NULL ||
+        part->data_len < NP_RECORD_HEADER_SIZE || memcmp(part->data, magic, sizeof(magic)) != 0)
+        return;
+    mending->inner = parts_cut(part->data, part->data_len);
+    for (size_t i = 0; i < mending->inner->count; i++) {
+        struct part *inner = &mending->inner->list[i];
+        if (type_of(inner) == NP_RECORD_META || type_of(inner) == NP_RECORD_DIR)
+            mend_content(mending, inner, flags);
+        mend_header(mending, inner, pos, mending->now + i);
+        pos += part_size(inner);
+    }
+    free(part->data);
+    part->data = parts_join(mending->inner, &size);
+    part->data_len = (uint32_t)size;
 }
 
 static void begin(struct mending *mending)
@@ -514,14 +541,18 @@ void parts_mend(struct parts *parts, unsigned flags)
     begin(&mending);
     for (; mending.now < parts->count; mending.now++) {
         struct part *part = &parts->list[mending.now];
+        mend_inner(&mending, part, flags);
         mend_content(&mending, part, flags);
-        mend_header(&mending, part);
+        mend_header(&mending, part, mending.pos, mending.now);
+        np_hash_stream_add(mending.headers, part->header, NP_RECORD_HEADER_SIZE);
         if (type_of(part) == NP_RECORD_DATA || type_of(part) == NP_RECORD_ZERO)
             track(&mending, part);
         if (type_of(part) == NP_RECORD_INDEX)
             mending.last_index = mending.pos;
         mending.pos += part_size(part);
     }
+    if (mending.inner != NULL)
+        parts_free(mending.inner);
     np_hash_stream_free(mending.headers);
     np_meta_free(mending.meta);
     free(mending.tracks);

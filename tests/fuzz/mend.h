@@ -20,6 +20,12 @@ enum {
     MEND_ALL = (1 << 5) - 1,
 };
 
+/*
+ * What the low byte of a header's flags, which readers do not look at, says to who mends it: leave this sum
+ * wrong. Of a part that is empty nobody else would.
+ */
+enum { OTHER_DATA_SUM = 0xd5, OTHER_TABLE_SUM = 0x7a };
+
 #define PARTS_MAX 400
 
 /* A record as it lies there; nothing of it is checked. */
@@ -40,7 +46,8 @@ struct parts {
 struct parts *parts_cut(const uint8_t *bytes, size_t size);
 void parts_free(struct parts *parts);
 
-/* Make right what the flags name. */
+/* Make right what the flags name. META and DIR in the data of an optional record too, so that END can name
+ * them: nobody comes by them front to back. */
 void parts_mend(struct parts *parts, unsigned flags);
 
 /* One after the other. @return owned (free) */

@@ -5,6 +5,8 @@
 #include "fuzz.h"
 #include "mend.h"
 
+#include "nbdpull/record.h"
+
 size_t LLVMFuzzerMutate(uint8_t *bytes, size_t size, size_t room);
 size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t room, unsigned seed);
 size_t LLVMFuzzerCustomCrossOver(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size,
@@ -54,6 +56,55 @@ static void erase(struct parts *parts, size_t i)
     memmove(&parts->list[i], &parts->list[i + 1], (--parts->count - i) * sizeof(parts->list[0]));
 }
 
+/* Of parts that are empty most often: whatever else there is, somebody reads it. */
+static void spoil_sum(struct part *part, unsigned *seed)
+{
+    bool table = part->table_len == 0 && (part->data_len > 0 || draw(seed, 2) == 0);
+    part->header[50] = table ? OTHER_TABLE_SUM : OTHER_DATA_SUM;
+}
+
+static struct part *last_of(struct parts *parts, uint8_t type)
+{
+    for (size_t i = parts->count; i > 0; i--)
+        if (parts->list[i - 1].header[5] == type)
+            return &parts->list[i - 1];
+    return NULL;
+}
+
+/* Copies of second META and DIR as the data of an optional record, which stands in the place of one, or
+ * before it; END names the copies. */
+static void hide_copies(struct parts *parts, size_t at, unsigned *seed)
+{
+    static const struct {
+        uint8_t type, place;
+    } copied[] = {{NP_RECORD_META, 40}, {NP_RECORD_DIR, 16}};
+    struct part *end = last_of(parts, NP_RECORD_END);
+    struct parts *inner = malloc(sizeof(*inner));
+    unsigned which = 1 + draw(seed, 3);
+    MUST(inner != NULL);
+    inner->count = 0;
+    for (size_t i = 0; i < NP_ARRAY_SIZE(copied); i++) {
+        const struct part *from = last_of(parts, copied[i].type);
+        if (from == NULL || end == NULL || end->table_len < 48 || (which >> i & 1) == 0)
+            continue;
+        uint64_t was = from->was + 1; /* where no record is */
+        struct part *copy = &inner->list[inner->count++];
+        *copy = *from;
+        np_put_le64(copy->header + 16, was);
+        np_put_le64(end->table + copied[i].place, was);
+    }
+    size_t size;
+    duplicate(parts, at, at);
+    struct part *holder = &parts->list[at];
+    free(holder->data);
+    holder->data = parts_join(inner, &size);
+    holder->data_len = (uint32_t)size;
+    holder->table_len = 0;
+    holder->header[5] = NP_RECORD_OPTIONAL | 42;
+    np_put_le16(holder->header + 48, NP_DISK_NONE);
+    free(inner); /* its parts are others' */
+}
+
 static void swap(struct parts *parts, size_t i, size_t k)
 {
     struct part was = parts->list[i];
@@ -65,7 +116,7 @@ static void mutate_parts(struct parts *parts, unsigned *seed)
 {
     size_t i = draw(seed, (unsigned)parts->count), k = draw(seed, (unsigned)parts->count);
     struct part *part = &parts->list[i];
-    switch (draw(seed, 10)) {
+    switch (draw(seed, 12)) {
     case 0:
     case 1:
     case 2:
@@ -84,6 +135,12 @@ static void mutate_parts(struct parts *parts, unsigned *seed)
         break;
     case 8:
         erase(parts, i);
+        break;
+    case 9:
+        spoil_sum(part, seed);
+        break;
+    case 10:
+        hide_copies(parts, i, seed);
         break;
     default:
         swap(parts, i, k);
