@@ -70,6 +70,21 @@ static bool equal(const struct np_totals *a, const struct np_totals *b)
            a->digest_known == b->digest_known && (!a->digest_known || np_hash128_equal(a->digest, b->digest));
 }
 
+static int get_blobs(struct json_object *root, const char *where, uint64_t *blobs, struct np_error *err)
+{
+    struct json_object *count;
+    if (!json_object_object_get_ex(root, "blobs", &count) || !json_object_is_type(count, json_type_int))
+        return np_fail(err, NP_DAMAGED, "%s: \"blobs\" is not a number", where);
+    *blobs = json_object_get_uint64(count);
+    return 0;
+}
+
+int np_results_blobs(const char *text, size_t size, const char *name, uint64_t *blobs, struct np_error *err)
+{
+    NP_CLEANUP(np_json_strict_put) struct json_object *root = NULL;
+    return np_json_strict_parse(text, size, name, &root, err) < 0 ? -1 : get_blobs(root, name, blobs, err);
+}
+
 int np_results_check(const char *text, size_t size, const char *name, const struct np_meta *meta,
                      const struct np_totals *totals, size_t blobs, struct np_error *err)
 {
@@ -78,7 +93,8 @@ int np_results_check(const char *text, size_t size, const char *name, const stru
     NP_CLEANUP(np_json_strict_put) struct json_object *root = NULL;
     if (np_json_strict_parse(text, size, where, &root, err) < 0)
         return -1;
-    struct json_object *array, *count;
+    struct json_object *array;
+    uint64_t count;
     if (np_json_fields_array(root, "disks", NP_DISKS_MAX, where, &array, err) < 0)
         return -1;
     if (json_object_array_length(array) != meta->disk_count)
@@ -92,8 +108,7 @@ int np_results_check(const char *text, size_t size, const char *name, const stru
             return np_fail(err, NP_DAMAGED, "%s: disk %s: they disagree with the stream", where,
                            meta->disks[i].target);
     }
-    if (!json_object_object_get_ex(root, "blobs", &count) || !json_object_is_type(count, json_type_int) ||
-        json_object_get_uint64(count) != blobs)
-        return np_fail(err, NP_DAMAGED, "%s: \"blobs\" is not the number of blobs", where);
-    return 0;
+    if (get_blobs(root, where, &count, err) < 0)
+        return -1;
+    return count == blobs ? 0 : np_fail(err, NP_DAMAGED, "%s: \"blobs\" is not the number of blobs", where);
 }

@@ -21,4 +21,7 @@ int np_results_format(const struct np_meta *meta, const struct np_totals *totals
 int np_results_check(const char *text, size_t size, const char *name, const struct np_meta *meta,
                      const struct np_totals *totals, size_t blobs, struct np_error *err);
 
+/** How many named files the stream has, by hostile text. NP_DAMAGED */
+int np_results_blobs(const char *text, size_t size, const char *name, uint64_t *blobs, struct np_error *err);
+
 #endif

@@ -1,6 +1,7 @@
 #include "nbdpull/salvage.h"
 
 #include "damage.h"
+#include "results.h"
 #include "salvage_disk.h"
 #include "stream_parts.h"
 
@@ -27,6 +28,7 @@ struct np_salvage {
     const struct np_meta_disk *disk;
     struct np_losses *losses;
     uint64_t records; /* of the disk, by DIR; NP_ANY_NUMBER: not known */
+    uint64_t blobs;   /* by DIR, or by the results; NP_ANY_NUMBER: not known */
     bool digest_known;
     struct np_hash128 digest;
     bool whole;
@@ -105,6 +107,7 @@ static void note_dir(struct np_salvage *salvage, const struct np_record_header *
         salvage->whole = false;
         return;
     }
+    salvage->blobs = dir.blobs;
     for (uint32_t i = 0; i < dir.disks; i++) {
         struct np_dir_disk disk;
         np_trailer_dir_disk(&dir, i, &disk);
@@ -114,6 +117,19 @@ static void note_dir(struct np_salvage *salvage, const struct np_record_header *
         salvage->digest_known = disk.totals.digest_known;
         salvage->digest = disk.totals.digest;
     }
+}
+
+/* The second META has them, the first nothing. */
+static void note_results(struct np_salvage *salvage, const struct np_record_header *header)
+{
+    const struct np_stream *stream = salvage->stream;
+    struct np_error ignored = NP_ERROR_INIT;
+    NP_AUTO_FREE char *text = malloc((size_t)header->data_len + 1);
+    uint64_t blobs;
+    if (text != NULL && header->data_len > 0 &&
+        np_record_at_data(&stream->at, header, NULL, text, &ignored) == 0 &&
+        np_results_blobs(text, header->data_len, stream->name, &blobs, &ignored) == 0)
+        salvage->blobs = blobs;
 }
 
 static void note_blob(struct np_stream *stream, const struct np_record_header *header)
@@ -138,6 +154,9 @@ static int take(struct np_salvage *salvage, struct np_salvage_disk *disk, const 
         return 0;
     case NP_RECORD_DIR:
         note_dir(salvage, header);
+        return 0;
+    case NP_RECORD_META:
+        note_results(salvage, header);
         return 0;
     default:
         return 0;
@@ -245,7 +264,7 @@ int np_salvage_open(const struct np_salvage_request *request, struct np_salvage 
     if (salvage == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", request->name);
     salvage->request = *request;
-    salvage->records = NP_ANY_NUMBER;
+    salvage->records = salvage->blobs = NP_ANY_NUMBER;
     salvage->whole = true;
     if (begin_stream(salvage, err) < 0 || scan_stream(salvage, err) < 0)
         return -1;
@@ -272,6 +291,12 @@ bool np_salvage_digest(const struct np_salvage *salvage, struct np_hash128 *dige
 {
     *digest = salvage->digest;
     return salvage->digest_known;
+}
+
+bool np_salvage_blob_count(const struct np_salvage *salvage, uint64_t *count)
+{
+    *count = salvage->blobs;
+    return salvage->blobs != NP_ANY_NUMBER;
 }
 
 void np_salvage_close(struct np_salvage *salvage)

@@ -159,6 +159,7 @@ struct memory_stream {
     struct np_writer *writer;     /* until memory_stream_finish */
     struct np_stream *stream;     /* afterwards */
     struct np_hash128 digests[2]; /* of the disks, where they are known */
+    uint64_t blobs;               /* named files */
 };
 
 static inline struct np_uuid random_uuid(void)

@@ -203,6 +203,7 @@ struct np_restore_result {
     char domain[256];
     char point[NP_POINT_ID_MAX];
     char time[NP_TIME_MAX];
+    struct np_names lost_files, possible_files; /**< XML, NVRAM: by a salvage, lost; perhaps lost */
     double seconds;
     struct np_restored_disk *disks; /**< owned */
     size_t disk_count;

@@ -87,6 +87,10 @@ bool np_salvage_is_whole(const struct np_salvage *salvage);
 /** The digest of the disk, as the stream has it. @return false: it is not known */
 bool np_salvage_digest(const struct np_salvage *salvage, struct np_hash128 *digest);
 
+/** How many named files the stream had, of which np_salvage_stream has those that were found. @return false:
+ * it is not known */
+bool np_salvage_blob_count(const struct np_salvage *salvage, uint64_t *count);
+
 void np_salvage_close(struct np_salvage *salvage); /**< takes NULL */
 
 #endif

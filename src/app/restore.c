@@ -8,6 +8,7 @@
 #include "restore_parts.h"
 #include "targets.h"
 
+#include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
 #include "nbdpull/file.h"
 #include "nbdpull/log.h"
@@ -272,26 +273,26 @@ struct np_restore_options np_restore_engine_options(const struct np_restore *res
 
 /* ---- from a set or a file ---- */
 
-int np_restore_take_companions(struct np_restore *restore, struct np_stream *stream, struct np_error *err)
+int np_restore_take_companion(struct np_restore *restore, struct np_stream *stream, const char *name,
+                              struct np_error *err)
+{
+    char **bytes;
+    size_t *size;
+    void *found = NULL;
+    if (!np_companions_slot(&restore->companions, name, &bytes, &size) || *bytes != NULL)
+        return 0; /* a salvage may have it from another disk's stream */
+    if (np_stream_blob(stream, name, COMPANION_LIMIT, &found, size, err) < 0)
+        return -1;
+    *bytes = found;
+    return 0;
+}
+
+static int take_companions(struct np_restore *restore, struct np_stream *stream, struct np_error *err)
 {
     static const char *const names[] = {"domain.xml", "domain-live.xml", "nvram"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        char **bytes;
-        size_t *size;
-        void *found = NULL;
-        if (!np_companions_slot(&restore->companions, names[i], &bytes, &size) || *bytes != NULL)
-            continue; /* a salvage may have it from another disk's stream */
-        struct np_error mine = NP_ERROR_INIT;
-        if (np_stream_blob(stream, names[i], COMPANION_LIMIT, &found, size, &mine) < 0) {
-            if (restore->request->salvage == NP_SALVAGE_NO || mine.class != NP_DAMAGED) {
-                *err = mine;
-                return -1;
-            }
-            np_log_warning("%s", mine.message);
-            restore->companions_lost = names[i];
-        }
-        *bytes = found;
-    }
+    for (size_t i = 0; i < NP_ARRAY_SIZE(names); i++)
+        if (np_restore_take_companion(restore, stream, names[i], err) < 0)
+            return -1;
     return 0;
 }
 
@@ -320,7 +321,7 @@ static int survey_disk(struct np_restore *restore, struct np_origin *origin, con
     int result =
         np_restore_note_disk(restore, disk->target, opened.ids[0], np_chain_geometry(opened.chain), err);
     if (result == 0 && restore->count == 1)
-        result = np_restore_take_companions(restore, opened.streams[0], err);
+        result = take_companions(restore, opened.streams[0], err);
     if (result == 0)
         result = np_restore_survey_chain(restore, opened.chain, opened.count, err);
     np_origin_close_disk(origin, &opened);
@@ -582,6 +583,8 @@ void np_restore_result_clear(struct np_restore_result *result)
     }
     for (size_t i = 0; i < result->file_count; i++)
         free(result->files[i]);
+    np_names_clear(&result->lost_files);
+    np_names_clear(&result->possible_files);
     free(result->disks);
     free(result->files);
     *result = (struct np_restore_result){0};

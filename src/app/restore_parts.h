@@ -78,6 +78,16 @@ struct np_restored_image {
     ino_t ino;
 };
 
+/** Which files the streams of the point have, each of which has all of them, as far as they are left. */
+struct np_salvaged_files {
+    bool count_known;
+    uint64_t count;    /**< that there were */
+    unsigned named;    /**< a bit for each that restore_salvage_files.c knows and whose name was found */
+    uint64_t others;   /**< names that were found besides */
+    bool off;          /**< the guest: then there is no live XML */
+    bool checkpointed; /**< then there is its XML */
+};
+
 /** A restore under way. */
 struct np_restore {
     const struct np_restore_request *request;
@@ -94,7 +104,7 @@ struct np_restore {
     /* Of a salvage: */
     struct np_salvaged_disk *salvaged; /* owned; of each disk, open until it is written */
     struct np_loss_report *reports;    /* owned */
-    const char *companions_lost;       /* NULL, or what cannot be restored beside the disks */
+    struct np_salvaged_files files_left;
 };
 
 /** For the progress of one disk. */
@@ -108,8 +118,10 @@ struct np_restore_watch {
 int np_restore_note_disk(struct np_restore *restore, const char *target, uint16_t id,
                          const struct np_geometry *geometry, struct np_error *err);
 
-/** Take XML and NVRAM out of a stream. */
-int np_restore_take_companions(struct np_restore *restore, struct np_stream *stream, struct np_error *err);
+/** Take XML or NVRAM out of a stream, unless it was taken before, or a restore has no use for a file of that
+ * name. */
+int np_restore_take_companion(struct np_restore *restore, struct np_stream *stream, const char *name,
+                              struct np_error *err);
 
 /** Note what the disk that was noted last will read and write. @param chain at its start */
 int np_restore_survey_chain(struct np_restore *restore, struct np_chain *chain, size_t streams,
@@ -118,6 +130,18 @@ int np_restore_survey_chain(struct np_restore *restore, struct np_chain *chain, 
 /** @param watch borrowed as long as the options are used */
 struct np_restore_options np_restore_engine_options(const struct np_restore *restore,
                                                     struct np_restore_watch *watch);
+
+/* ---- restore_salvage_files.c ---- */
+
+/** Take XML and NVRAM from a stream of the point, as far as they are left. @param disk as salvaged */
+int np_salvage_files_take(struct np_restore *restore, const struct np_point *point,
+                          struct np_salvaged_disk *disk, struct np_error *err);
+
+enum np_file_fate { NP_FILE_NOT_LOST, NP_FILE_PERHAPS_LOST, NP_FILE_LOST };
+
+/** "Not lost" is what is there, and what the point never had. */
+enum np_file_fate np_salvage_xml_fate(const struct np_restore *restore);
+enum np_file_fate np_salvage_nvram_fate(const struct np_restore *restore);
 
 /* ---- restore_salvage.c ---- */
 
@@ -136,6 +160,6 @@ int np_salvage_count(struct np_restore *restore, struct np_origin *origin, struc
 int np_salvage_place_reports(struct np_restore *restore, struct np_error *err);
 
 /** @return 0: nothing is lost; -1: NP_LOSSES says what is */
-int np_salvage_tell(const struct np_restore *restore, struct np_error *err);
+int np_salvage_tell(struct np_restore *restore, struct np_error *err);
 
 #endif

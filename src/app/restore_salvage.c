@@ -15,35 +15,6 @@ static bool older(const struct np_restore *restore)
     return restore->request->salvage == NP_SALVAGE_OLDER;
 }
 
-/* What is missing of the files that a point has: its XML, and the NVRAM that the XML speaks of. NULL:
- * nothing. */
-static const char *missing_companion(const struct np_companions *companions)
-{
-    const char *xml = companions->live_xml != NULL ? companions->live_xml : companions->domain_xml;
-    NP_AUTO_FREE char *path = NULL;
-    struct np_error ignored = NP_ERROR_INIT;
-    if (companions->domain_xml == NULL) /* every point has one; that of the running guest is another */
-        return "domain.xml";
-    bool wants = companions->nvram == NULL && np_xml_nvram(xml, &path, &ignored) == 0 && path != NULL;
-    return wants ? "nvram" : NULL;
-}
-
-/*
- * XML and NVRAM of the point itself, from whichever of its streams has them: each has all. One without damage
- * that lacks a file proves that there was none.
- */
-static int salvage_companions(struct np_restore *restore, struct np_salvaged_disk *disk, struct np_error *err)
-{
-    if (restore->count > 1 && restore->companions_lost == NULL)
-        return 0;
-    restore->companions_lost = NULL;
-    if (disk->streams[0] != NULL && np_restore_take_companions(restore, disk->streams[0], err) < 0)
-        return -1;
-    if (disk->streams[0] == NULL || !disk->whole)
-        restore->companions_lost = missing_companion(&restore->companions);
-    return 0;
-}
-
 int np_salvage_survey(struct np_restore *restore, struct np_origin *origin, const struct np_point_disk *disk,
                       struct np_error *err)
 {
@@ -59,7 +30,7 @@ int np_salvage_survey(struct np_restore *restore, struct np_origin *origin, cons
         np_salvage_close_disk(salvaged);
         return -1;
     }
-    if (salvage_companions(restore, salvaged, err) < 0)
+    if (np_salvage_files_take(restore, origin->point, salvaged, err) < 0)
         return -1;
     return np_restore_survey_chain(restore, salvaged->chain, salvaged->count, err);
 }
@@ -164,12 +135,28 @@ static size_t tell_disk(const struct np_restored_disk *disk, char *text, size_t 
     return (size_t)used;
 }
 
-int np_salvage_tell(const struct np_restore *restore, struct np_error *err)
+/* What a file has suffered, as a clause behind those that are there. */
+static int note_file(struct np_restore_result *result, const char *name, enum np_file_fate fate, char *text,
+                     size_t room, size_t *used, struct np_error *err)
 {
+    if (fate == NP_FILE_NOT_LOST)
+        return 0;
+    *used += (size_t)snprintf(text + *used, room - *used, "%sthe file %s of the point %s lost",
+                              *used > 0 ? "; " : "", name, fate == NP_FILE_LOST ? "is" : "may be");
+    return np_names_add(fate == NP_FILE_LOST ? &result->lost_files : &result->possible_files, name, err);
+}
+
+int np_salvage_tell(struct np_restore *restore, struct np_error *err)
+{
+    struct np_restore_result *result = restore->result;
     char text[NP_ERROR_MESSAGE_MAX / 2] = "";
     size_t used = 0;
+    /* The files first: there is always room for them, and disks may be many. */
+    if (note_file(result, "domain.xml", np_salvage_xml_fate(restore), text, sizeof(text), &used, err) < 0 ||
+        note_file(result, "nvram", np_salvage_nvram_fate(restore), text, sizeof(text), &used, err) < 0)
+        return -1;
     for (size_t i = 0; i < restore->count && used < sizeof(text); i++) {
-        const struct np_restored_disk *disk = &restore->result->disks[i];
+        const struct np_restored_disk *disk = &result->disks[i];
         if (!disk->lost)
             continue;
         np_error_where(err, disk->target, NP_NO_OFFSET);
@@ -178,9 +165,6 @@ int np_salvage_tell(const struct np_restore *restore, struct np_error *err)
         if (used < sizeof(text))
             used += tell_disk(disk, text + used, sizeof(text) - used);
     }
-    if (restore->companions_lost != NULL && used < sizeof(text))
-        used += (size_t)snprintf(text + used, sizeof(text) - used, "%sthe file %s of the point is lost",
-                                 used > 0 ? "; " : "", restore->companions_lost);
     if (used == 0)
         return 0;
     return np_fail(err, NP_LOSSES, "%s with losses: %s",

@@ -113,6 +113,14 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
     return check_format(request->format, err);
 }
 
+static struct json_object *names_of(const struct np_names *names)
+{
+    struct json_object *array = json_object_new_array();
+    for (size_t i = 0; i < names->count; i++)
+        json_object_array_add(array, np_report_text(names->list[i]));
+    return array;
+}
+
 static int print_json(const struct arguments *arguments, const struct np_restore_result *result,
                       const struct np_error *outcome, struct np_error *err)
 {
@@ -152,6 +160,10 @@ static int print_json(const struct arguments *arguments, const struct np_restore
         json_object_array_add(files, np_report_text(result->files[i]));
     np_report_add(report, "disks", disks);
     np_report_add(report, "files", files);
+    if (arguments->request.salvage != NP_SALVAGE_NO) {
+        np_report_add(report, "lost_files", names_of(&result->lost_files));
+        np_report_add(report, "possible_files", names_of(&result->possible_files));
+    }
     return np_report_print(report, outcome, stdout, err);
 }
 

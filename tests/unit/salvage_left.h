@@ -90,6 +90,16 @@ static inline void check_digest(const struct np_salvage *salvage, const struct m
         assert_true(np_hash128_equal(digest, of->digests[the_disk]));
 }
 
+/* If it is known how many named files there were, it is right. @return is it known? */
+static inline bool check_blobs(const struct np_salvage *salvage, const struct memory_stream *of)
+{
+    uint64_t count;
+    bool known = np_salvage_blob_count(salvage, &count);
+    if (known)
+        assert_int_equal(count, of->blobs);
+    return known;
+}
+
 /* @return false: there is nothing left at all */
 static inline bool left_open(struct left *left, const struct history *history, bool older)
 {
@@ -113,6 +123,7 @@ static inline bool left_open(struct left *left, const struct history *history, b
             parts[i].disk_id = the_disk;
             left->whole = left->whole && np_salvage_is_whole(left->salvages[i]);
             check_digest(left->salvages[i], &history->streams[left->count - 1 - i]);
+            check_blobs(left->salvages[i], &history->streams[left->count - 1 - i]);
             good++;
             continue;
         }

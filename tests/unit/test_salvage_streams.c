@@ -152,7 +152,10 @@ static void write_big_stream(struct big *big, size_t layer)
         ok(np_writer_disk_end(writer, d, NULL, &err));
         big->history.streams[layer].digests[d] = np_writer_totals(writer, d)->digest;
     }
-    ok(np_writer_blob(writer, "domain.xml", "<domain/>", 9, &err));
+    static const char *const names[] = {"domain.xml", "domain-live.xml", "nvram"};
+    uint64_t blobs = big->history.streams[layer].blobs = 1 + layer % 3;
+    for (uint64_t i = 0; i < blobs; i++)
+        ok(np_writer_blob(writer, names[i], "<domain/>", 9, &err));
     ok(np_writer_finish(writer, &err));
     np_writer_free(NP_STEAL(big->history.streams[layer].writer));
 }
@@ -412,6 +415,40 @@ static void test_salvage_streams__a_record_that_a_leaf_lists_puts_no_other_in_do
     border_clear(&it);
 }
 
+/* ---- named files ---- */
+
+/* Of the last record of that type its data, or its table where it has none. */
+static void spoil_last(struct memory *memory, uint8_t type)
+{
+    static struct listed list[LEAF + 20];
+    size_t last = list_records(memory, list, NP_ARRAY_SIZE(list));
+    while (last > 0 && list[--last].header.type != type)
+        ;
+    const struct np_record_header *header = &list[last].header;
+    assert_int_equal(header->type, type);
+    memory->bytes[list[last].at + NP_RECORD_HEADER_SIZE + (header->data_len > 0 ? header->table_len : 0)] ^=
+        1;
+}
+
+/* DIR and the second META's results say how many there were, and nothing else does. */
+static void test_salvage_streams__dir_or_results_tell_the_number_of_files(void **state)
+{
+    (void)state;
+    struct border it;
+    border_begin(&it);
+    for (unsigned lost = 0; lost < 4; lost++) {
+        left_begin(&it.left, &it.history, 1);
+        if ((lost & 1) != 0)
+            spoil_last(&it.left.streams[1].memory, NP_RECORD_DIR);
+        if ((lost & 2) != 0)
+            spoil_last(&it.left.streams[1].memory, NP_RECORD_META);
+        assert_true(left_open(&it.left, &it.history, false));
+        assert_int_equal(check_blobs(it.left.salvages[0], &it.history.streams[1]), lost != 3);
+        left_clear(&it.left);
+    }
+    border_clear(&it);
+}
+
 /* ---- bytes too many and too few ---- */
 
 /* A header is found wherever it lies, also across the border of what is read at once. */
@@ -617,6 +654,7 @@ int main(void)
         cmocka_unit_test(test_salvage_streams__each_granule_of_each_disk_is_as_it_was_or_told_as_lost),
         cmocka_unit_test(test_salvage_streams__a_record_that_is_lost_with_its_leaf_is_in_doubt),
         cmocka_unit_test(test_salvage_streams__a_record_that_a_leaf_lists_puts_no_other_in_doubt),
+        cmocka_unit_test(test_salvage_streams__dir_or_results_tell_the_number_of_files),
         cmocka_unit_test(test_salvage_streams__bytes_too_many_or_too_few_cost_one_record),
         cmocka_unit_test(test_salvage_streams__zeroes_of_an_older_stream_are_told_as_its),
         cmocka_unit_test(test_salvage_streams__a_huge_disk_that_was_small_in_between_takes_no_time),
