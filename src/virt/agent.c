@@ -17,6 +17,7 @@
 
 #define FREEZE_SECONDS 30    /* a guest writes its dirty pages first */
 #define UNSENT_SECONDS 15    /* between 5 and 30: libvirt goes by a clock that may be set */
+#define SYNC_SECONDS 4       /* libvirt waits a little longer for an agent to synchronise */
 #define THAW_CALL_SECONDS 10 /* thawing has nothing to wait for */
 #define THAW_SECONDS 30      /* for all attempts: an agent that is still freezing answers when it is done */
 
@@ -50,6 +51,19 @@ int np_agent_configured(struct np_domain *domain, bool *configured, struct np_er
     return 0;
 }
 
+/* Has somebody in the guest its end of the channel open? What cannot be known is taken for so. */
+static bool is_connected(struct np_domain *domain)
+{
+    struct np_error ignored = NP_ERROR_INIT;
+    NP_AUTO_FREE char *xml = NULL;
+    NP_XML_DOC xmlDocPtr doc = NULL;
+    if (np_domain_xml(domain, true, &xml, &ignored) < 0 ||
+        np_xml_parse(xml, "domain XML", "domain", &doc, &ignored) < 0)
+        return true;
+    NP_XML_FOUND xmlXPathObjectPtr found = np_xml_find(doc, CHANNEL "[@state='disconnected']");
+    return found == NULL || np_xml_count(found) == 0;
+}
+
 static int set_bound(struct np_domain *domain, int seconds, struct np_error *err)
 {
     if (virDomainAgentSetResponseTimeout(domain->ptr, seconds, 0) == 0)
@@ -67,16 +81,15 @@ static void drop_bound(struct np_domain *domain)
 
 /*
  * Can the guest be frozen by a call that failed, or become so yet? An agent that did not answer in all that
- * time has the command and may still obey; one that does not even synchronise, which libvirt waits 5 s for,
- * was not sent it. An answer that refuses means that nothing is frozen, or by somebody else.
+ * time, or closed its end of the channel meanwhile, has the command and may still obey; one that does not
+ * even synchronise, which libvirt waits 5 s for, was not sent it. An answer that refuses means that nothing
+ * is frozen, or by somebody else. (Libvirt's text, which tells these apart, may be in any language.)
  */
-static bool may_have_frozen(int code, const char *text, double seconds)
+static bool may_have_frozen(struct np_domain *domain, int code, bool connected, double seconds)
 {
     switch (code) {
     case VIR_ERR_AGENT_UNRESPONSIVE:
-        return seconds >= UNSENT_SECONDS || strstr(text, "disappeared") != NULL;
-    case VIR_ERR_INTERNAL_ERROR:
-        return strstr(text, "guest-fsfreeze-freeze") == NULL;
+        return connected && (seconds < SYNC_SECONDS || seconds >= UNSENT_SECONDS || !is_connected(domain));
     case VIR_ERR_OPERATION_TIMEOUT: /* of the lock of the domain's agent */
     case VIR_ERR_ARGUMENT_UNSUPPORTED:
     case VIR_ERR_OPERATION_UNSUPPORTED:
@@ -91,14 +104,17 @@ static bool may_have_frozen(int code, const char *text, double seconds)
 }
 
 /* Fills err from libvirt's error. */
-static void freeze_failed(struct np_domain *domain, double seconds, bool *thaw, struct np_error *err)
+static void freeze_failed(struct np_domain *domain, bool connected, double seconds, bool *thaw,
+                          struct np_error *err)
 {
     const char *text = np_virt_error_text();
-    *thaw = may_have_frozen(np_virt_error_code(), text, seconds);
     bool others = strstr(text, "the agent is in frozen state") != NULL;
+    int code = np_virt_error_code();
+    bool refused = code == VIR_ERR_INTERNAL_ERROR && strstr(text, "guest-fsfreeze-freeze") != NULL;
     np_virt_error(err, "cannot freeze the file systems of domain %s%s", domain->name,
                   others ? ", somebody else has frozen them and must thaw them" : "");
     err->class = NP_FAILED;
+    *thaw = !refused && may_have_frozen(domain, code, connected, seconds); /* which asks libvirt */
 }
 
 static int check_not_paused(struct np_domain *domain, struct np_error *err)
@@ -118,10 +134,11 @@ int np_agent_freeze(struct np_domain *domain, bool *thaw, struct np_error *err)
     *thaw = false;
     if (check_not_paused(domain, err) < 0 || set_bound(domain, FREEZE_SECONDS, err) < 0)
         return -1;
+    bool connected = is_connected(domain);
     double began = now();
     int count = virDomainFSFreeze(domain->ptr, NULL, 0, 0);
     if (count < 0)
-        freeze_failed(domain, now() - began, thaw, err);
+        freeze_failed(domain, connected, now() - began, thaw, err);
     drop_bound(domain);
     if (count < 0)
         return -1;
