@@ -112,8 +112,11 @@ int main(int argc, char **argv)
             np_output_error(err.message);
         status = np_error_exit_status(&err);
     }
-    if (fflush(stdout) != 0 && status == 0) {
-        fprintf(stderr, "nbdpull: standard output: cannot write: %s\n", strerror(errno));
+    /* What an earlier write of its buffer lost, the last one does not know. */
+    errno = 0;
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == 0) {
+        fprintf(stderr, "nbdpull: standard output: cannot write: %s\n",
+                errno != 0 ? strerror(errno) : "a part of it was lost");
         status = np_error_exit_status(&(struct np_error){.class = NP_FAILED});
     }
     fflush(stderr);

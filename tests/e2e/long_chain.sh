@@ -24,3 +24,18 @@ ulimit -Sn 8
 np 0 restore -i "$set" -o "$LAB_DIR/out" -d vda
 ulimit -Sn 48
 lab_same "$LAB_DIR/out/vda.qcow2" "$LAB_DIR/truth"
+
+# Text that was lost on its way, though what came after it went through, is no success either.
+np_backup "$LAB_NAME" -l inc -o "$set"
+python3 - "$NBDPULL" "$LAB_DIR/set" <<'PY' || lab_fail "text that was lost"
+import fcntl, os, subprocess, sys
+read, write = os.pipe()
+fcntl.fcntl(write, 1031, 4096)  # F_SETPIPE_SZ
+os.set_blocking(write, False)
+os.write(write, b"x")
+done = subprocess.run([sys.argv[1], "dump", "-i", sys.argv[2]], stdout=write, stderr=subprocess.PIPE)
+rest = len(os.read(read, 65536)) - 1
+if not 0 < rest < 4096:
+    sys.exit("the text is too short, or it went through whole: %d bytes" % rest)
+sys.exit(not (done.returncode == 1 and b"standard output" in done.stderr))
+PY
