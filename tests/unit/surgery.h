@@ -40,10 +40,11 @@ struct parts {
 
 static inline uint8_t *copy_of(const void *bytes, size_t size)
 {
-    uint8_t *copy = malloc(size > 0 ? size : 1);
+    uint8_t *copy = malloc(size + 1);
     assert_non_null(copy);
     if (size > 0)
         memcpy(copy, bytes, size);
+    copy[size] = '\0'; /* some look for a text in it */
     return copy;
 }
 
