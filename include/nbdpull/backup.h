@@ -57,6 +57,7 @@ struct np_backup_options {
     enum np_scope scope;
     const struct np_base *base;   /**< NULL for NP_SCOPE_ALL */
     struct np_cancel *cancel;     /**< or NULL */
+    struct np_cancel *told;       /**< or NULL: is told of an error, to wake who waits beside the engine */
     np_backup_progress *progress; /**< or NULL */
     void *progress_ctx;
 };

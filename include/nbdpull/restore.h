@@ -31,6 +31,7 @@ struct np_restore_options {
     unsigned workers;              /**< 1..NP_WORKERS_MAX */
     uint64_t rate;                 /**< bytes a second that are written to targets; 0: no limit */
     struct np_cancel *cancel;      /**< or NULL */
+    struct np_cancel *told;        /**< or NULL: is told of an error, to wake who waits beside the engine */
     np_restore_progress *progress; /**< or NULL */
     void *progress_ctx;
     np_restore_lost

@@ -88,6 +88,7 @@ static int pull_disk(struct np_run *run, size_t i, uint16_t id, uint64_t total,
         .scope = np_run_scope(disk),
         .base = based ? &base : NULL,
         .cancel = run->request->cancel,
+        .told = run->set == NULL ? run->request->cancel : NULL, /* the writer may wait at a pipe */
         .progress = watch_progress,
         .progress_ctx = &watch,
     };

@@ -12,6 +12,7 @@
 #include "nbdpull/cleanup.h"
 #include "nbdpull/file.h"
 #include "nbdpull/log.h"
+#include "nbdpull/subprocess.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@
 #include <sys/stat.h>
 
 #define COMPANION_LIMIT (16u << 20)
+#define VERSION_LIMIT 65536
 
 static void restore_clear(struct np_restore *restore)
 {
@@ -390,7 +392,7 @@ static int read_back(struct np_restore *restore, struct np_origin *origin, struc
         }
         take_back(restore);
         if (err->class != NP_DAMAGED)
-            return -1;
+            return np_error_context(err, "the images could not be read back, and were removed");
         err->class = NP_FAILED; /* it is not the backup that is damaged: its bytes were right when written */
         return np_error_context(err, "what was written does not read back, and was removed; is that disk, "
                                      "or this machine's memory, failing?");
@@ -398,9 +400,17 @@ static int read_back(struct np_restore *restore, struct np_origin *origin, struc
     return 0;
 }
 
+/* Before anything is written: to find out at the end would be late. */
+static int look_for_reader(const struct np_restore_request *request, struct np_error *err)
+{
+    static const char *const argv[] = {"qemu-nbd", "--version", NULL};
+    NP_AUTO_FREE char *ignored = NULL;
+    return request->verify ? np_subprocess_output(argv, VERSION_LIMIT, &ignored, err) : 0;
+}
+
 static int restore_disks(struct np_restore *restore, struct np_origin *origin, struct np_error *err)
 {
-    if (survey(restore, origin, err) < 0)
+    if (look_for_reader(restore->request, err) < 0 || survey(restore, origin, err) < 0)
         return -1;
     bool salvage = restore->request->salvage != NP_SALVAGE_NO;
     if (restore->request->dry_run) {
@@ -539,7 +549,8 @@ static int restore_from_pipe(struct np_restore *restore, struct np_error *err)
             return -1;
 
     struct np_restore_watch watch = {.restore = restore};
-    const struct np_restore_options options = np_restore_engine_options(restore, &watch);
+    struct np_restore_options options = np_restore_engine_options(restore, &watch);
+    options.told = restore->request->cancel; /* this thread may wait at the pipe */
     double began = np_clock_seconds();
     if (np_restore_reader(&options, reader, restore->disks, restore->count, take_blob, restore, &counts,
                           err) < 0)

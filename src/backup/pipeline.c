@@ -87,6 +87,8 @@ static void fail_run(struct run *run, const struct np_error *err)
         return;
     close_queues(run);
     run->source->ops->interrupt(run->source->ctx);
+    if (!np_cancel_requested(run->options->told)) /* else it may be its hook that calls, under its lock */
+        np_cancel_fail(run->options->told, err);
 }
 
 static void on_cancel(void *ctx)

@@ -43,6 +43,8 @@ void np_replay_fail(struct np_replay *replay, const struct np_error *err)
     np_queue_close(&replay->free);
     np_queue_close(&replay->todo);
     np_throttle_close(&replay->throttle);
+    if (!np_cancel_requested(replay->options->told)) /* else it may be its hook that calls, under its lock */
+        np_cancel_fail(replay->options->told, err);
 }
 
 static bool has_failed(struct np_replay *replay)
