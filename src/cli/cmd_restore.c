@@ -134,6 +134,7 @@ static int print_json(const struct arguments *arguments, const struct np_restore
     np_report_string(report, "format", arguments->request.format);
     np_report_add(report, "verified", json_object_new_boolean(arguments->request.verify && outcome == NULL));
     np_report_seconds(report, "seconds", result->seconds);
+    bool from_pipe = arguments->request.input != NULL && strcmp(arguments->request.input, "-") == 0;
     bool there = outcome == NULL || outcome->class == NP_LOSSES;
     for (size_t i = 0; there && i < result->disk_count; i++) {
         const struct np_restored_disk *disk = &result->disks[i];
@@ -143,9 +144,9 @@ static int print_json(const struct arguments *arguments, const struct np_restore
         np_report_size(to, "virtual_size", disk->virtual_size);
         np_report_size(to, "data_bytes", disk->data_bytes);
         np_report_size(to, "read_bytes", disk->read_bytes);
-        np_report_size(to, "zero_bytes", disk->zero_bytes);
-        np_report_size(to, "records", disk->records);
-        np_report_size(to, "streams", disk->streams);
+        np_report_counted(to, "zero_bytes", disk->zero_bytes, !from_pipe);
+        np_report_counted(to, "records", disk->records, !from_pipe);
+        np_report_counted(to, "streams", disk->streams, !from_pipe);
         np_report_seconds(to, "seconds", disk->seconds);
         if (arguments->request.salvage != NP_SALVAGE_NO) {
             np_report_add(to, "exact", json_object_new_boolean(!disk->lost));
@@ -216,6 +217,8 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
     if (arguments.common.json && print_json(&arguments, &result, done < 0 ? err : NULL, &failed) < 0 &&
         done == 0) {
         *err = failed;
+        if (!arguments.request.dry_run)
+            np_error_context(err, "the disks are restored, but the report is lost");
         return -1;
     }
     if ((done < 0 && err->class != NP_LOSSES) || arguments.common.json)

@@ -4,6 +4,7 @@
 #include "report.h"
 
 #include "nbdpull/cleanup.h"
+#include "nbdpull/target.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -67,6 +68,10 @@ static int check_image(struct arguments *arguments, struct np_error *err)
     if (request->format == NULL)
         return np_fail(err, NP_USAGE, "%s: its name does not tell its format; give --format qcow2 or raw",
                        request->image);
+    /* Of others it is not known how they name files, which QEMU would open with our rights. */
+    if (np_target_find(request->format) == NULL)
+        return np_fail(err, NP_USAGE, "--format %s: an image that was restored is qcow2 or raw",
+                       request->format);
     return 0;
 }
 
@@ -281,6 +286,7 @@ static int print_json(const struct arguments *arguments, const struct np_verify_
 {
     static const char *const depths[] = {
         [NP_VERIFY_QUICK] = "quick", [NP_VERIFY_SUMS] = "default", [NP_VERIFY_DEEP] = "deep"};
+    const bool counted = arguments->request.input == NULL || strcmp(arguments->request.input, "-") != 0;
     struct json_object *report = np_report_new("verify");
     struct json_object *damages = json_object_new_array();
     np_report_string(report, "domain", result->domain);
@@ -292,10 +298,10 @@ static int print_json(const struct arguments *arguments, const struct np_verify_
     np_report_size(report, "streams", result->streams);
     np_report_size(report, "stream_bytes", result->counts.pos);
     np_report_size(report, "records", result->counts.records);
-    np_report_size(report, "payloads", result->counts.payloads);
-    np_report_size(report, "payloads_checked", result->counts.checked);
+    np_report_counted(report, "payloads", result->counts.payloads, counted);
+    np_report_counted(report, "payloads_checked", result->counts.checked, counted);
     np_report_size(report, "read_bytes", result->counts.read);
-    np_report_size(report, "expanded_bytes", result->counts.expanded);
+    np_report_counted(report, "expanded_bytes", result->counts.expanded, counted);
     np_report_seconds(report, "seconds", result->seconds);
     np_report_add(report, "points", points_array(result));
     np_report_size(report, "damaged", result->damaged);

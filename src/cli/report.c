@@ -54,6 +54,11 @@ void np_report_size(struct json_object *object, const char *key, uint64_t value)
     np_report_add(object, key, json_object_new_uint64(value));
 }
 
+void np_report_counted(struct json_object *object, const char *key, uint64_t value, bool counted)
+{
+    np_report_add(object, key, counted ? json_object_new_uint64(value) : NULL);
+}
+
 void np_report_seconds(struct json_object *object, const char *key, double value)
 {
     char text[32];

@@ -19,6 +19,8 @@ struct json_object *np_report_text(const char *value);
 
 void np_report_string(struct json_object *object, const char *key, const char *value); /**< NULL, "": null */
 void np_report_size(struct json_object *object, const char *key, uint64_t value);
+void np_report_counted(struct json_object *object, const char *key, uint64_t value,
+                       bool counted); /**< else null */
 void np_report_seconds(struct json_object *object, const char *key, double value);
 void np_report_uuid(struct json_object *object, const char *key,
                     const struct np_uuid *uuid); /**< nil: null */

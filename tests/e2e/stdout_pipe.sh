@@ -34,6 +34,13 @@ for target in vda vdb vdc; do
     lab_same "$LAB_DIR/out2/$target.qcow2" "$LAB_DIR/truth.$target"
 done
 
+# What nobody counts in a pipe is null.
+"$NBDPULL" verify -i - --json <"$LAB_DIR/stream" | jq -e '.records > 0 and .payloads == null and .payloads_checked == null' \
+    >/dev/null || lab_fail "verify of a pipe"
+"$NBDPULL" restore -i - -o "$LAB_DIR/out3" --json <"$LAB_DIR/stream" |
+    jq -e '.disks[0].virtual_size > 0 and .disks[0].records == null and .disks[0].zero_bytes == null' >/dev/null ||
+    lab_fail "restore of a pipe"
+
 # A reader that goes away ends the backup, and nothing stays.
 lab_remember
 "$NBDPULL" backup -c "$LAB_URI" -d "$LAB_NAME" -l copy -o - 2>"$LAB_DIR/tmp/lab.err" | head -c 1000 >/dev/null

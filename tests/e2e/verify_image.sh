@@ -87,6 +87,13 @@ done
 cp "$LAB_DIR/truth" "$LAB_DIR/nbd:unix:x.raw"
 (cd "$LAB_DIR" && np 0 verify --image nbd:unix:x.raw -d vda -i "$set") || exit 1
 np_refuses 2 'format' verify --image "$raw" -d vda -i "$set"
+# Of other formats it is not known what they name.
+np_refuses 2 'qcow2 or raw' verify --image "$LAB_DIR/other.raw" --format qed -d vda -i "$set"
+# Found out before anything is written.
+rm -rf "$LAB_DIR/out"
+PATH=/nowhere "$NBDPULL" restore -i "$set" -o "$LAB_DIR/out" --verify 2>"$NP_ERR"
+[ $? -eq 1 ] && [ -z "$(ls -A "$LAB_DIR/out" 2>/dev/null)" ] || lab_fail "without qemu-nbd: $(cat "$NP_ERR"; ls -A "$LAB_DIR/out")"
+np_said 'qemu-nbd'
 np_refuses 2 'which disk' verify --image "$LAB_DIR/other.raw" -i "$set"
 np_refuses 2 'goes with --image' verify --format raw -i "$set"
 np_refuses 2 'neither' verify --image "$LAB_DIR/other.raw" -d vda -i "$set" --deep
