@@ -430,7 +430,7 @@ static int restore_disks(struct np_restore *restore, struct np_origin *origin, s
         name_elsewhere(restore->request, np_stream_meta(origin->stream));
     else
         name_missing(restore->request, origin->point, &origin->points);
-    return np_salvage_tell(restore, err);
+    return salvage ? np_salvage_tell(restore, err) : 0;
 }
 
 static bool is_directory(const char *path)
