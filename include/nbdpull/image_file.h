@@ -29,6 +29,22 @@ int np_image_file_look(const char *path, const char *format, struct np_image_fil
                        struct np_error *err);
 void np_image_file_clear(struct np_image_file *image); /**< takes a zeroed struct */
 
+/** Images that nobody can open for writing while these are held. */
+struct np_image_holds {
+    int *fds; /**< owned; closed when another program is executed */
+    size_t count;
+};
+
+/**
+ * As np_image_file_look, and keep writers out of each image of the chain that is not qcow2: a QEMU that reads
+ * a raw image lets others write to it, where it keeps them from a qcow2 by itself. Where the file system
+ * knows no locks, nobody is kept out. NP_BUSY when somebody can write to one of these images by now.
+ * @param holds in, out: those of the chain are added, also on -1; np_image_holds_clear. NULL: none are held
+ */
+int np_image_file_hold(const char *path, const char *format, struct np_image_holds *holds,
+                       struct np_image_file *image, struct np_error *err);
+void np_image_holds_clear(struct np_image_holds *holds); /**< takes a zeroed struct */
+
 /** Is the name among these? */
 bool np_image_file_has(const struct np_names *bitmaps, const char *name);
 

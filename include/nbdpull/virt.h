@@ -49,6 +49,9 @@ struct np_uuid np_domain_uuid(const struct np_domain *domain);
 /** Does it run (or is it paused)? */
 int np_domain_is_active(struct np_domain *domain, bool *active, struct np_error *err);
 
+/** Is it active, and beyond the start of its QEMU? Before, it has not written to a disk, and may yet fail. */
+int np_domain_has_started(struct np_domain *domain, bool *started, struct np_error *err);
+
 /** Does the guest run, that is, is it not paused or off? */
 int np_domain_is_running(struct np_domain *domain, bool *running, struct np_error *err);
 

@@ -1,8 +1,9 @@
 /*
  * A run on the images of a guest that is off. The guest is not started: each image gets the new bitmap, and
- * is then served by a qemu-nbd that only reads. QEMU's locks do the rest: while the servers run nobody can
- * write, so that their common content is that of one instant; a guest that was started before has the images
- * open, and the run fails; one that is to be started meanwhile fails on the lock.
+ * is then served by a qemu-nbd that only reads. QEMU's locks do the rest, the servers' on qcow2 and our own
+ * on what is not: while they are held nobody can write, so that their common content is that of one instant;
+ * a guest that was started before has the images open, and the run fails; one that is to be started meanwhile
+ * fails on the lock. Where locks are not known or not seen, a guest that runs in the end makes the run fail.
  */
 #include "backup_parts.h"
 
@@ -23,6 +24,7 @@ struct np_run_images {
     struct np_cancel_entry on_cancel;
     struct np_qemu_nbd *servers; /* one for each disk of the run */
     size_t count;
+    struct np_image_holds holds;
 };
 
 static void stop_all(void *ctx)
@@ -39,6 +41,7 @@ static void free_images(struct np_run_images *images)
     np_cancel_remove(images->cancel, &images->on_cancel);
     for (size_t i = 0; i < images->count; i++)
         np_qemu_nbd_clear(&images->servers[i]);
+    np_image_holds_clear(&images->holds);
     free(images->servers);
     free(images);
 }
@@ -67,11 +70,12 @@ static int new_images(size_t count, struct np_cancel *cancel, struct np_run_imag
 /* ---- what the images say ---- */
 
 /* An XML that gives the backing chain decides what a guest sees, so what the images say must be the same. */
-static int look(const struct np_domain_disk *disk, struct np_image_file *image, struct np_error *err)
+static int look(const struct np_domain_disk *disk, struct np_image_holds *holds, struct np_image_file *image,
+                struct np_error *err)
 {
     if (np_off_check_disk(disk, err) < 0)
         return -1;
-    if (np_image_file_look(disk->source, disk->format, image, err) < 0) {
+    if (np_image_file_hold(disk->source, disk->format, holds, image, err) < 0) {
         np_error_where(err, disk->target, NP_NO_OFFSET);
         return np_error_context(err, "disk %s", disk->target);
     }
@@ -85,14 +89,19 @@ static int look(const struct np_domain_disk *disk, struct np_image_file *image, 
         disk->target, disk->target);
 }
 
-static int images_check(struct np_run *run, struct np_error *err)
+static int look_at_all(const struct np_run *run, struct np_image_holds *holds, struct np_error *err)
 {
     for (size_t i = 0; i < run->disk_count; i++) {
         NP_CLEANUP(np_image_file_clear) struct np_image_file image = {0};
-        if (look(run->disks[i].domain_disk, &image, err) < 0)
+        if (look(run->disks[i].domain_disk, holds, &image, err) < 0)
             return -1;
     }
     return 0;
+}
+
+static int images_check(struct np_run *run, struct np_error *err)
+{
+    return look_at_all(run, NULL, err);
 }
 
 /*
@@ -104,7 +113,7 @@ static int images_probe(struct np_run *run, struct np_run_disk *disk, bool *usab
     const char *checkpoint = disk->parent_disk->checkpoint;
     NP_CLEANUP(np_image_file_clear) struct np_image_file image = {0};
     (void)run;
-    if (look(disk->domain_disk, &image, err) < 0)
+    if (look(disk->domain_disk, NULL, &image, err) < 0)
         return -1;
     *usable = np_image_file_has(&image.usable, checkpoint) && !np_image_file_has(&image.below, checkpoint);
     return 0;
@@ -212,14 +221,18 @@ static int images_intend(struct np_run *run, struct np_error *err)
 }
 
 /*
- * The bitmap before the lock: what is written in between is dirty in it, and so in the next increment once
- * more, which is no harm. The other way round it would be lost.
+ * The bitmap before the lock of its image: what is written in between is dirty in it, and so in the next
+ * increment once more, which is no harm. The other way round it would be lost.
  */
 static int images_begin(struct np_run *run, struct np_error *err)
 {
     run->begin_tried = true;
-    if (images_check(run, err) < 0 || add_bitmaps(run, err) < 0 ||
-        new_images(run->disk_count, run->request->cancel, &run->images, err) < 0)
+    if (new_images(run->disk_count, run->request->cancel, &run->images, err) < 0 ||
+        look_at_all(run, &run->images->holds, err) < 0) {
+        run->intent.image_count = 0; /* none has been touched */
+        return -1;
+    }
+    if (add_bitmaps(run, err) < 0)
         return -1;
     if (serve(run, run->images, err) < 0) {
         np_cancel_check(run->request->cancel, err);
@@ -244,7 +257,15 @@ static int images_open(struct np_run *run, struct np_error *err)
 
 static int images_end(struct np_run *run, struct np_error *err)
 {
-    (void)err;
+    bool started;
+    if (np_domain_has_started(run->domain, &started, err) < 0)
+        return -1;
+    if (started)
+        return np_fail(
+            err, NP_FAILED,
+            "domain %s was started while its images were read: what was read may be torn; run this "
+            "again",
+            np_domain_name(run->domain));
     free_images(NP_STEAL(run->images));
     return 0;
 }
@@ -285,7 +306,7 @@ static int images_expect(struct np_run *run, struct np_run_disk *disk, uint64_t 
     *known = true;
     if (disk->mode == NP_MODE_BITMAP)
         return count_dirty(run, disk, bytes, err);
-    if (look(disk->domain_disk, &image, err) < 0)
+    if (look(disk->domain_disk, NULL, &image, err) < 0)
         return -1;
     *bytes = image.on_host;
     return 0;

@@ -16,16 +16,21 @@
 /* A process that is being killed lets go of its lock in milliseconds. */
 #define PATIENCE_SECONDS 3
 
-int np_image_file_explain_lock(const char *path, struct np_error *err)
+int np_image_file_busy(const char *path, struct np_error *err)
 {
-    if (strstr(err->message, "another process using the image") == NULL)
-        return np_error_context(err, "%s", path);
-    *err = (struct np_error)NP_ERROR_INIT;
     return np_fail(
         err, NP_BUSY,
         "%s: another process has the image open; if the guest has been started meanwhile, run this "
         "again",
         path);
+}
+
+int np_image_file_explain_lock(const char *path, struct np_error *err)
+{
+    if (strstr(err->message, "another process using the image") == NULL)
+        return np_error_context(err, "%s", path);
+    *err = (struct np_error)NP_ERROR_INIT;
+    return np_image_file_busy(path, err);
 }
 
 /* Not killed with us: an image that a tool had open for writing when it died has all its bitmaps broken. */

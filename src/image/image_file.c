@@ -190,11 +190,19 @@ static int go_below(struct json_object *said, struct layer *layer, struct np_ima
     return set_layer(layer, path, format, err);
 }
 
-static int read_layer(struct layer *layer, bool top, struct np_image_file *image, struct np_error *err)
+/*
+ * @param holds where to add what keeps writers out, or NULL. A qcow2 needs none: its server does, and its
+ * bitmap is to be added before that.
+ */
+static int read_layer(struct layer *layer, bool top, struct np_image_holds *holds,
+                      struct np_image_file *image, struct np_error *err)
 {
     const char *argv[] = {"qemu-img", "info", "--output=json", "-f", layer->format, layer->path, NULL};
     NP_AUTO_FREE char *text = NULL;
     if (check_holds_data(layer, err) < 0)
+        return -1;
+    if (holds != NULL && strcmp(layer->format, "qcow2") != 0 &&
+        np_image_holds_add(holds, layer->path, err) < 0)
         return -1;
     if (np_subprocess_output(argv, TEXT_MAX, &text, err) < 0)
         return np_image_file_explain_lock(layer->path, err);
@@ -208,7 +216,8 @@ static int read_layer(struct layer *layer, bool top, struct np_image_file *image
     return add_bitmaps(said, top, image, err) < 0 ? -1 : go_below(said, layer, image, err);
 }
 
-int np_image_file_look(const char *path, const char *format, struct np_image_file *out, struct np_error *err)
+int np_image_file_hold(const char *path, const char *format, struct np_image_holds *holds,
+                       struct np_image_file *out, struct np_error *err)
 {
     NP_CLEANUP(clear_layer) struct layer layer = {0};
     NP_CLEANUP(np_image_file_clear) struct np_image_file image = {.backing = strdup("")};
@@ -219,10 +228,16 @@ int np_image_file_look(const char *path, const char *format, struct np_image_fil
     for (size_t i = 0; layer.path != NULL; i++) {
         if (i == CHAIN_MAX)
             return np_fail(err, NP_FAILED, "%s: its backing chain has more than %d images", path, CHAIN_MAX);
-        if (read_layer(&layer, i == 0, &image, err) < 0)
+        if (read_layer(&layer, i == 0, holds, &image, err) < 0)
             return -1;
     }
     *out = image;
     image = (struct np_image_file){0};
     return 0;
+}
+
+int np_image_file_look(const char *path, const char *format, struct np_image_file *image,
+                       struct np_error *err)
+{
+    return np_image_file_hold(path, format, NULL, image, err);
 }

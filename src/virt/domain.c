@@ -148,6 +148,18 @@ int np_domain_is_active(struct np_domain *domain, bool *active, struct np_error 
     return 0;
 }
 
+int np_domain_has_started(struct np_domain *domain, bool *started, struct np_error *err)
+{
+    int state, reason;
+    if (np_domain_reach(domain, err) < 0 || np_domain_is_active(domain, started, err) < 0)
+        return -1;
+    if (!*started || virDomainGetState(domain->ptr, &state, &reason, 0) < 0)
+        return 0;
+    *started = state != VIR_DOMAIN_SHUTOFF &&
+               !(state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_STARTING_UP);
+    return 0;
+}
+
 int np_domain_is_running(struct np_domain *domain, bool *running, struct np_error *err)
 {
     int state;
