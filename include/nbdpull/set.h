@@ -212,6 +212,9 @@ void np_stream_input_close(struct np_stream_input *file); /**< takes NULL */
  * whose record was lost stay. */
 int np_set_remove_point_files(struct np_set *set, const char *point_id, struct np_error *err);
 
+/** Is there a point record of that id, good or not? @param has out */
+int np_set_has_record(struct np_set *set, const char *point_id, bool *has, struct np_error *err);
+
 /** Are there streams or config of that id? @param has out */
 int np_set_has_point_files(struct np_set *set, const char *point_id, bool *has, struct np_error *err);
 

@@ -100,6 +100,7 @@ struct np_run {
     bool guest_started; /**< it was off, and this run has started it, paused */
     bool frozen_before; /**< an earlier run's freeze is not undone yet */
     bool unsure;        /**< what became of job or checkpoint is not known: the guardian goes on */
+    bool may_stand;     /**< np_run_may_stand has said so: checkpoint and intent stay */
     bool begin_tried;
     bool guest_ran; /**< it was not paused when the job began */
     bool frozen;    /**< by us, perhaps: to be thawed */
@@ -178,7 +179,7 @@ void np_run_close_sources(struct np_run *run);
  * A record that could neither be made durable nor be taken back: the point may stand, so it keeps its
  * checkpoint. The intent stays too, and the next run sees what became of it.
  */
-bool np_run_may_stand(const struct np_run *run);
+bool np_run_may_stand(struct np_run *run);
 /** End the job whatever became of it; its checkpoint, socket and scratch go too. Logs what it cannot, and
  * then gives false. */
 bool np_run_undo_job(struct np_run *run);

@@ -23,16 +23,14 @@ static void warn(const char *what, int result, struct np_error *err, bool *clean
     *clean = false;
 }
 
-bool np_run_may_stand(const struct np_run *run)
+/* Its own record is asked for and not read: other points, damaged or not, say nothing about it. */
+bool np_run_may_stand(struct np_run *run)
 {
     struct np_error err = NP_ERROR_INIT;
-    const struct np_point *point;
-    NP_CLEANUP(np_points_clear) struct np_points points = {0};
-    if (run->set == NULL)
-        return false;
-    if (np_set_points(run->set, &points, &err) < 0)
-        return true;
-    return points.count > 0 && np_points_find(&points, run->result->point, &point, &err) == 0;
+    bool has = false;
+    run->may_stand = run->set != NULL && run->result->point[0] != '\0' &&
+                     (np_set_has_record(run->set, run->result->point, &has, &err) < 0 || has);
+    return run->may_stand;
 }
 
 /* @param deferred out; the checkpoint is left for the next run */
@@ -71,6 +69,7 @@ static void undo_set(struct np_run *run, bool deferred, bool clean)
     if (run->result->point[0] != '\0')
         warn("what was written could not be removed",
              np_set_remove_point_files(run->set, run->result->point, &err), &err, &clean);
+    clean = clean && !run->may_stand;
     if (clean && !deferred && run->intent_written)
         warn("the intent could not be cleared", np_set_intent_clear(run->set, &err), &err, &clean);
     np_run_dismiss_guardian(run);

@@ -4,11 +4,12 @@
  * until the guest stops. When the run dies, the guardian puts right what it has begun. It connects to
  * libvirt only then, for an embedded root admits one process.
  *
- * It is told the intent through a socket pair, so that it can do it without a set too, and inherits the lock
- * of the set, which so stays locked until it is done. What goes over the socket: the intent's text and a NUL;
- * its answer NP_GUARDIAN_READY; then NP_GUARDIAN_BEGUN once begin has returned, NP_GUARDIAN_THAWED
- * when the guest is not frozen any more, NP_GUARDIAN_COMMITS before the point may appear, NP_GUARDIAN_END
- * when nothing is left to do. The end of file without that is the death of the run.
+ * It is told the intent through a socket pair, so that it can do it without a set too, or whatever somebody
+ * did to the set's, and inherits the lock of the set, which so stays locked until it is done. What goes over
+ * the socket: the intent's text and a NUL; its answer NP_GUARDIAN_READY; then NP_GUARDIAN_BEGUN once begin
+ * has returned, NP_GUARDIAN_THAWED when the guest is not frozen any more, NP_GUARDIAN_COMMITS before the
+ * point may appear, NP_GUARDIAN_END when nothing is left to do. The end of file without that is the death of
+ * the run.
  */
 #ifndef NP_GUARDIAN_H
 #define NP_GUARDIAN_H

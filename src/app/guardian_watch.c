@@ -74,6 +74,7 @@ static int hear_intent(int channel, struct np_intent *intent, bool *heard, struc
 struct orphan {
     struct np_intent intent;
     bool begun, commits;
+    bool cleared; /* there is a set, and no intent in it: the run has done all, or somebody removed it */
     struct np_set *set;
 };
 
@@ -93,7 +94,9 @@ static int try_once(const struct orphan *orphan, struct np_error *err)
                                          .set = orphan->set,
                                          .domain = domain,
                                          .begun = orphan->begun,
-                                         .commits = orphan->commits};
+                                         .told = true,
+                                         .commits = orphan->commits,
+                                         .cleared = orphan->cleared};
     return np_put_right(&recovery, err);
 }
 
@@ -110,28 +113,25 @@ static int put_right(const struct orphan *orphan, struct np_error *err)
     return 0;
 }
 
-/* @param begun out; false: the run died after its intent was cleared, nothing is left to do */
-static int open_set(const char *path, int lock, struct np_set **set, bool *begun, struct np_error *err)
+/* What stands there is nothing to go by: the run has told the same, and nobody can change that. */
+static bool has_no_intent(struct np_set *set)
 {
-    NP_CLEANUP(np_intent_clear) struct np_intent found = {0};
-    if (path == NULL)
-        return 0;
-    if (np_set_adopt(path, lock, set, err) < 0)
-        return -1;
-    return np_set_intent_read(*set, &found, begun, err);
+    NP_CLEANUP(np_intent_clear) struct np_intent intent = {0};
+    struct np_error ignored = NP_ERROR_INIT;
+    bool found = true;
+    return np_set_intent_read(set, &intent, &found, &ignored) == 0 && !found;
 }
 
-/* Without its set too the job must end: its scratch fills the host. */
+/* Without its set too, and without an intent in there, the job must end: its scratch fills the host. */
 static int rescue(const char *path, int lock, struct orphan *orphan, struct np_error *err)
 {
     NP_CLEANUP(close_set) struct np_set *set = NULL;
     struct np_error why = NP_ERROR_INIT;
-    bool begun = true;
-    if (open_set(path, lock, &set, &begun, &why) == 0)
-        orphan->set = set;
-    else
+    if (path != NULL && np_set_adopt(path, lock, &set, &why) < 0)
         np_log_warning("what the run left in its set stays until the next one: %s", why.message);
-    if (begun && put_right(orphan, err) < 0)
+    orphan->set = set;
+    orphan->cleared = set != NULL && has_no_intent(set);
+    if (put_right(orphan, err) < 0)
         return np_error_context(err, "the run was killed, and its guardian gives up");
     return 0;
 }

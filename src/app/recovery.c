@@ -26,6 +26,7 @@ struct undoing {
     bool frozen; /* the guest could not be thawed */
     struct np_workdir_holds workdir;
     struct np_error stays;        /* why the directory does not go, or NP_OK */
+    struct np_error unread;       /* why the set cannot tell what of it may go, or NP_OK */
     const char *notes[NOTES_MAX]; /* what was there */
     size_t note_count;
 };
@@ -46,21 +47,41 @@ static bool has_checkpoint_of(const struct np_points *points, const char *name)
     return false;
 }
 
-static int look_at_points(struct undoing *undoing, struct np_error *err)
+struct bad_records {
+    const char *own_id;
+    bool own;
+    struct np_error first;
+};
+
+static void note_bad(void *ctx, const char *id, const struct np_error *why)
 {
-    struct np_set *set = undoing->asked->set;
+    struct bad_records *bad = ctx;
+    bad->own |= id != NULL && strcmp(id, bad->own_id) == 0;
+    if (bad->first.class == NP_OK)
+        bad->first = *why;
+}
+
+/*
+ * A record that cannot be read may be the point's own, or name the checkpoint: then nothing is known, unless
+ * the run itself has told the intent, and that it was far from its commit.
+ */
+static void look_at_points(struct undoing *undoing)
+{
+    const struct np_recovery *asked = undoing->asked;
+    const struct np_intent *intent = undoing->intent;
     NP_CLEANUP(np_points_clear) struct np_points points = {0};
-    if (set == NULL) {
-        undoing->needed = undoing->asked->commits;
-        return 0;
+    struct bad_records bad = {.own_id = intent->point_id, .first = NP_ERROR_INIT};
+    if (asked->set == NULL) {
+        undoing->needed = asked->commits;
+        return;
     }
-    if (np_set_points(set, &points, err) < 0)
-        return -1;
+    if (np_set_points_good(asked->set, note_bad, &bad, &points, &undoing->unread) < 0)
+        return;
     for (size_t i = 0; i < points.count; i++)
-        undoing->committed |= strcmp(points.list[i].id, undoing->intent->point_id) == 0;
-    undoing->needed =
-        undoing->intent->checkpoint[0] != '\0' && has_checkpoint_of(&points, undoing->intent->checkpoint);
-    return 0;
+        undoing->committed |= strcmp(points.list[i].id, intent->point_id) == 0;
+    undoing->needed = intent->checkpoint[0] != '\0' && has_checkpoint_of(&points, intent->checkpoint);
+    if (!undoing->committed && (bad.own || asked->commits || !asked->told))
+        undoing->unread = bad.first;
 }
 
 /* A checkpoint that this set has made where it is now. */
@@ -85,7 +106,7 @@ static bool is_ours(const struct np_recovery *asked)
         if (!np_uuid_equal(&intent->domain, &domain))
             return false;
     }
-    if (asked->set == NULL)
+    if (asked->set == NULL || asked->told)
         return true;
     return (intent->home[0] == '\0' || strcmp(intent->home, np_set_short_id(asked->set)) == 0) &&
            (intent->checkpoint[0] == '\0' || is_of_set(asked->set, intent->checkpoint));
@@ -116,7 +137,8 @@ static int look(struct undoing *undoing, struct np_error *err)
     const struct np_recovery *asked = undoing->asked;
     if (asked->domain != NULL && np_domain_is_active(asked->domain, &undoing->active, err) < 0)
         return -1;
-    return look_at_points(undoing, err);
+    look_at_points(undoing);
+    return 0;
 }
 
 /* ---- the steps ---- */
@@ -310,11 +332,27 @@ static int remove_workdir(struct undoing *undoing, struct np_error *err)
     return 0;
 }
 
-/* In this order: the guest first, then what lies on disk. */
-static int (*const steps[])(struct undoing *undoing, struct np_error *err) = {
-    thaw_guest,        await_begin,       look_at_workdir, end_job,        resume_guest,
-    take_back_bitmaps, delete_checkpoint, stop_guest,      remove_workdir, remove_streams,
+/*
+ * In this order: the guest and its host first, then what lies in images and set. What becomes of the points
+ * must be known only for what a point may need: whatever happened to the set, the job ends.
+ */
+static const struct {
+    int (*act)(struct undoing *undoing, struct np_error *err);
+    bool asks_points;
+} steps[] = {
+    {thaw_guest, false},   {await_begin, false},    {look_at_workdir, false},  {end_job, false},
+    {resume_guest, false}, {remove_workdir, false}, {take_back_bitmaps, true}, {delete_checkpoint, true},
+    {stop_guest, false},   {remove_streams, true},
 };
+
+static int act(struct undoing *undoing, struct np_error *err)
+{
+    for (size_t i = 0; i < NP_ARRAY_SIZE(steps); i++)
+        if ((!steps[i].asks_points || undoing->unread.class == NP_OK) && steps[i].act(undoing, err) < 0)
+            return np_error_context(err, "what the run of %s left cannot be put right",
+                                    undoing->intent->started);
+    return 0;
+}
 
 /* ---- in words ---- */
 
@@ -346,10 +384,22 @@ static void tell(const struct undoing *undoing)
     if (undoing->deferred)
         snprintf(line + used, sizeof(line) - (size_t)used,
                  "; its checkpoint %s will be deleted once the domain runs", intent->checkpoint);
-    if (undoing->stays.class == NP_OK)
-        np_log_info("%s", line);
-    else
+    if (undoing->stays.class != NP_OK)
         np_log_warning("%s; remove its directory by hand: %s", line, undoing->stays.message);
+    else if (!undoing->asked->cleared || undoing->note_count > 0)
+        np_log_info("%s", line);
+}
+
+/* Who asked for the reason says it himself. */
+static void tell_unread(const struct undoing *undoing)
+{
+    if (undoing->unread.class == NP_OK)
+        return;
+    bool said = undoing->asked->unread != NULL;
+    np_log_warning(
+        "checkpoint and streams of the run of %s stay until the points of the set can be read: then "
+        "the next backup removes them, if no point needs them%s%s",
+        undoing->intent->started, said ? "" : ": ", said ? "" : undoing->unread.message);
 }
 
 /* Its streams, if there are any, are debris like others. */
@@ -368,20 +418,21 @@ static int leave_alone(const struct np_recovery *recovery, struct np_error *err)
 
 int np_put_right(const struct np_recovery *recovery, struct np_error *err)
 {
-    struct undoing undoing = {.asked = recovery, .intent = recovery->intent, .stays = NP_ERROR_INIT};
+    struct undoing undoing = {
+        .asked = recovery, .intent = recovery->intent, .stays = NP_ERROR_INIT, .unread = NP_ERROR_INIT};
     if (!is_ours(recovery))
         return leave_alone(recovery, err);
-    if (look(&undoing, err) < 0)
+    if (look(&undoing, err) < 0 || act(&undoing, err) < 0)
         return -1;
-    for (size_t i = 0; i < NP_ARRAY_SIZE(steps); i++)
-        if (steps[i](&undoing, err) < 0)
-            return np_error_context(err, "what the run of %s left cannot be put right",
-                                    recovery->intent->started);
+    bool done = !undoing.frozen && undoing.unread.class == NP_OK;
     if (recovery->frozen != NULL)
         *recovery->frozen = undoing.frozen;
-    if (recovery->set != NULL && !undoing.frozen && np_set_intent_clear(recovery->set, err) < 0)
+    if (recovery->unread != NULL)
+        *recovery->unread = undoing.unread;
+    if (recovery->set != NULL && done && np_set_intent_clear(recovery->set, err) < 0)
         return -1;
     tell(&undoing);
+    tell_unread(&undoing);
     return 0;
 }
 
@@ -442,7 +493,9 @@ static int delete_deferred(struct np_set *set, struct np_domain *domain, struct 
 int np_recover(struct np_set *set, struct np_domain *domain, bool *frozen, struct np_error *err)
 {
     NP_CLEANUP(np_intent_clear) struct np_intent intent = {0};
-    const struct np_recovery recovery = {.intent = &intent, .set = set, .domain = domain, .frozen = frozen};
+    struct np_error unread = NP_ERROR_INIT;
+    const struct np_recovery recovery = {
+        .intent = &intent, .set = set, .domain = domain, .frozen = frozen, .unread = &unread};
     bool found = false;
     *frozen = false;
     if (np_set_intent_read(set, &intent, &found, err) < 0) {
@@ -451,6 +504,10 @@ int np_recover(struct np_set *set, struct np_domain *domain, bool *frozen, struc
             np_set_intent_clear(set, err) < 0)
             return -1;
     } else if (found && np_put_right(&recovery, err) < 0) {
+        return -1;
+    }
+    if (unread.class != NP_OK) { /* this run would write its own intent over the one that must stay */
+        *err = unread;
         return -1;
     }
     return delete_deferred(set, domain, err);

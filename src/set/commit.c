@@ -45,7 +45,7 @@ int np_set_next_id(struct np_set *set, char id[NP_POINT_ID_MAX], struct np_error
     return 0;
 }
 
-int np_point_has_record(struct np_set *set, const char *id, bool *has, struct np_error *err)
+int np_set_has_record(struct np_set *set, const char *id, bool *has, struct np_error *err)
 {
     char key[NP_SET_KEY_MAX];
     np_point_key(id, key);
@@ -79,7 +79,7 @@ static int encode_checked(const struct np_point *point, const char *path, char *
 static int check_record(struct np_set *set, const char *id, struct np_error *err)
 {
     bool has;
-    if (np_point_has_record(set, id, &has, err) < 0)
+    if (np_set_has_record(set, id, &has, err) < 0)
         return -1;
     return has ? 0
                : np_fail(err, NP_FAILED, "%s: the record of point %s is not there any more", set->path, id);
@@ -141,7 +141,7 @@ int np_set_commit(struct np_set *set, const struct np_point *point, struct np_er
     size_t size;
     bool taken;
     if (encode_checked(point, path, &text, &size, err) < 0 ||
-        np_point_has_record(set, point->id, &taken, err) < 0)
+        np_set_has_record(set, point->id, &taken, err) < 0)
         return -1;
     if (taken)
         return np_fail(err, NP_FAILED, "%s: the point is committed already", path);

@@ -107,7 +107,7 @@ int np_set_remove_point_files(struct np_set *set, const char *point_id, struct n
     bool committed;
     if (!np_point_id_parse(point_id, &number))
         return np_fail(err, NP_FAILED, "%s: \"%s\" is no id of a point", set->path, point_id);
-    if (np_point_has_record(set, point_id, &committed, err) < 0)
+    if (np_set_has_record(set, point_id, &committed, err) < 0)
         return -1;
     if (committed)
         return np_fail(err, NP_FAILED, "%s: point %s is committed, its files are not removed", set->path,
@@ -144,7 +144,7 @@ static int remove_from_area(struct np_set *set, const char *area, uint64_t newes
             np_log_info("removed %s/%s/%s, which belongs to no restore point", set->path, area, name);
             continue;
         }
-        if (np_point_has_record(set, id, &has_record, err) < 0)
+        if (np_set_has_record(set, id, &has_record, err) < 0)
             return -1;
         if (!has_record && strcmp(area, "streams") == 0)
             np_log_warning(

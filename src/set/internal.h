@@ -103,6 +103,4 @@ bool np_point_is_file(const char *area, const char *name, char id[NP_POINT_ID_MA
 /** The highest number that occurs in an area, or *high if that is higher. */
 int np_point_raise_to_area(struct np_set *set, const char *area, uint64_t *high, struct np_error *err);
 
-int np_point_has_record(struct np_set *set, const char *id, bool *has, struct np_error *err);
-
 #endif

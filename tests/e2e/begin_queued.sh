@@ -44,7 +44,7 @@ lab_eventually "it watches" grep -q "watching for it" "$NP_ERR"
 [ "$(running)" = "$LAB_DIR/jobs/foreign.sock" ] || lab_fail "the foreign job is gone: $(running)"
 lab_virsh domjobabort "$LAB_NAME"
 np_wait 0
-grep -q "its job, checkpoint and socket are gone now" "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR")"
+grep -q "its job, socket and checkpoint are gone now" "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR")"
 [ -z "$(running)" ] || lab_fail "a job stays: $(running)"
 [ ! -e "$dir" ] || lab_fail "left: $(find "$dir")"
 lab_virsh checkpoint-list --name "$LAB_NAME" | grep -q $name && lab_fail "its checkpoint stays"

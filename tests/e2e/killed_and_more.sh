@@ -42,7 +42,7 @@ np_wait 137
 lab_virsh destroy "$LAB_NAME" >/dev/null
 kill -s CONT "$guardian"
 lab_eventually "the guardian ends" lab_has_ended "$guardian"
-np_said "its checkpoint.* gone now"
+np_said "its .*checkpoint.* gone now"
 [ ! -e "$set/intent.json" ] && [ ! -e "$set/deferred.json" ] || lab_fail "in the set: $(ls "$set")"
 [ "$(checkpoints)" -eq 2 ] || lab_fail "checkpoints while off: $(checkpoints)"
 lab_virsh "start $LAB_NAME --paused" >/dev/null
