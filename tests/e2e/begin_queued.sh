@@ -7,11 +7,13 @@
 lab_start
 
 lab_domain "$LAB_NAME" vda:qcow2:8M
-set=$LAB_DIR/set name=nbdpull-0123456789ab-0002-01234567
+set=$LAB_DIR/set
 dir=/var/tmp/nbdpull-01234567
 mkdir -m 711 "$LAB_DIR/jobs"
 chmod 777 "$LAB_DIR/jobs"
 np_backup "$LAB_NAME" -l full -o "$set"
+# Of this set: an intent that came with a copy is left alone.
+name=$(lab_virsh checkpoint-list --name "$LAB_NAME" | sed -n 's/-0001-.*/-0002-01234567/p')
 lab_io "$LAB_NAME" vda "write -P 0x31 1M 1M"
 lab_truth "$LAB_NAME" vda "$LAB_DIR/truth"
 
@@ -32,7 +34,7 @@ begin_queued()
     sleep 1 # nothing tells that a begin waits
     kill -9 $waiting
     wait $waiting 2>/dev/null
-    jq -n --arg point "$1" --arg domain "$(lab_virsh domuuid "$LAB_NAME" | tr -d '\n')" --arg checkpoint $name --arg dir $dir \
+    jq -n --arg point "$1" --arg domain "$(lab_virsh domuuid "$LAB_NAME" | tr -d '\n')" --arg checkpoint "$name" --arg dir $dir \
         '{point: $point, checkpoint: $checkpoint, uri: "qemu:///system", domain: $domain, socket: ($dir + "/nbd.sock"),
           work_dir: $dir, started: "2026-11-20T03:00:00Z", guest_ran: true, freeze: false}' >"$set/intent.json"
 }
@@ -47,7 +49,7 @@ np_wait 0
 grep -q "its job, socket and checkpoint are gone now" "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR")"
 [ -z "$(running)" ] || lab_fail "a job stays: $(running)"
 [ ! -e "$dir" ] || lab_fail "left: $(find "$dir")"
-lab_virsh checkpoint-list --name "$LAB_NAME" | grep -q $name && lab_fail "its checkpoint stays"
+lab_virsh checkpoint-list --name "$LAB_NAME" | grep -q "$name" && lab_fail "its checkpoint stays"
 np 0 dump -i "$set" --json
 [ "$(jq -r '.points[1].disks[0].how' "$NP_OUT")" = bitmap ] || lab_fail "the increment is not one by bitmap"
 np 0 restore -i "$set" -o "$LAB_DIR/out"
