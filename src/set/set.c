@@ -101,7 +101,7 @@ static int load(struct np_set *set, enum np_set_mode mode, struct np_error *err)
 
 /*
  * A set that was copied or moved gets a new id for checkpoint names: then those made before, which may belong
- * to the original, are not taken for its own.
+ * to the original, are not taken for its own. One that is where it was only gets noted what is found out now.
  */
 static int settle(struct np_set *set, struct np_error *err)
 {
@@ -109,18 +109,22 @@ static int settle(struct np_set *set, struct np_error *err)
     if (np_home_find(set->dir, set->path, &home, err) < 0)
         return -1;
     set->moved = !np_home_equal(&home, &set->json.home);
-    if (!set->moved || set->lock < 0)
+    if (set->lock < 0 || !(set->moved || np_home_tells_more(&home, &set->json.home)))
         return 0;
 
     struct np_set_json json = set->json;
     struct np_uuid random;
-    if (np_uuid_random(&random, err) < 0)
-        return -1;
     json.home = home;
-    np_home_id(&random, json.home_id);
+    if (set->moved) {
+        if (np_uuid_random(&random, err) < 0)
+            return -1;
+        np_home_id(&random, json.home_id);
+    }
     if (np_set_json_write(set->store, set->path, &json, err) < 0)
         return -1;
     set->json = json;
+    if (!set->moved)
+        return 0;
     np_log_warning("%s: the backup set was copied or moved here; checkpoints that it made before are left "
                    "in the guest, and \"nbdpull checkpoints --remove\" removes them",
                    set->path);

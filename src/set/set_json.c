@@ -55,7 +55,13 @@ static int read_home(const struct np_json_read *in, struct np_set_json *json, st
     if (np_json_read_string(&home, "host", json->home.host, sizeof(json->home.host), err) < 0 ||
         np_json_read_number_text(&home, "dev", &json->home.dev, err) < 0)
         return -1;
-    return np_json_read_number_text(&home, "ino", &json->home.ino, err);
+    if (np_json_read_number_text(&home, "ino", &json->home.ino, err) < 0)
+        return -1;
+    /* Not in sets of the first versions. */
+    if (np_json_read_has(&home, "fs") && np_json_read_number_text(&home, "fs", &json->home.fs, err) < 0)
+        return -1;
+    return np_json_read_has(&home, "born") ? np_json_read_number_text(&home, "born", &json->home.born, err)
+                                           : 0;
 }
 
 static int decode(const struct np_json_read *in, struct np_set_json *json, struct np_error *err)
@@ -88,6 +94,10 @@ static void encode(const struct np_set_json *json, struct np_json_write *out)
     np_json_write_string(&inner, "host", json->home.host);
     np_json_write_number_text(&inner, "dev", json->home.dev);
     np_json_write_number_text(&inner, "ino", json->home.ino);
+    if (json->home.fs != 0)
+        np_json_write_number_text(&inner, "fs", json->home.fs);
+    if (json->home.born != 0)
+        np_json_write_number_text(&inner, "born", json->home.born);
 }
 
 int np_set_json_read(struct np_store *store, const char *set_path, struct np_set_json *json, bool *found,

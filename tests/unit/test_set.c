@@ -240,6 +240,88 @@ static void test_set__moved_set_takes_another_short_id(void **state)
     assert_string_equal(np_set_short_id(set), after);
 }
 
+/* The number behind a key of set.json's home is another one. */
+static void change_home(const char *key, const char *number)
+{
+    NP_AUTO_FREE char *text = read_text("set.json");
+    char from[64], to[64];
+    snprintf(from, sizeof(from), "\"%s\": \"", key);
+    snprintf(to, sizeof(to), "\"%s\": \"%s", key, number);
+    char *place = strstr(text, from);
+    assert_non_null(place);
+    *strchr(place + strlen(from), '"') = '\0';
+    edit("set.json", place, to);
+}
+
+/* As a set of an earlier version: set.json without a key of home. */
+static void drop_from_home(const char *key)
+{
+    NP_AUTO_FREE char *text = read_text("set.json");
+    char from[64];
+    snprintf(from, sizeof(from), ",\n    \"%s\"", key);
+    char *place = strstr(text, from);
+    if (place == NULL)
+        return; /* the file system tells none */
+    place[strlen(from) + strcspn(place + strlen(from), ",\n}")] = '\0';
+    edit("set.json", place, "");
+}
+
+static void test_set__device_with_another_number_is_no_move(void **state)
+{
+    (void)state;
+    {
+        NP_OPEN(set, NP_SET_CREATE);
+    }
+    NP_AUTO_FREE char *made = read_text("set.json");
+    assert_true(strstr(made, "\"fs\"") != NULL || strstr(made, "\"born\"") != NULL);
+    change_home("dev", "1");
+    NP_OPEN(set, NP_SET_WRITE);
+    assert_false(np_set_moved(set));
+}
+
+static void test_set__directory_made_at_another_time_is_a_copy(void **state)
+{
+    (void)state;
+    {
+        NP_OPEN(set, NP_SET_CREATE);
+    }
+    NP_AUTO_FREE char *made = read_text("set.json");
+    if (strstr(made, "\"born\"") == NULL)
+        skip(); /* a file system that does not tell it */
+    change_home("born", "1000000000");
+    NP_OPEN(set, NP_SET_WRITE);
+    assert_true(np_set_moved(set));
+}
+
+static void test_set__home_of_an_earlier_version_is_known_and_made_more_exact(void **state)
+{
+    (void)state;
+    char before[16];
+    {
+        NP_OPEN(set, NP_SET_CREATE);
+        snprintf(before, sizeof(before), "%s", np_set_short_id(set));
+    }
+    NP_AUTO_FREE char *made = read_text("set.json");
+    drop_from_home("born");
+    drop_from_home("fs");
+    {
+        NP_OPEN(reader, NP_SET_READ);
+        assert_false(np_set_moved(reader));
+    }
+    {
+        NP_OPEN(set, NP_SET_WRITE);
+        assert_false(np_set_moved(set));
+        assert_string_equal(np_set_short_id(set), before);
+    }
+    NP_AUTO_FREE char *now = read_text("set.json");
+    assert_string_equal(now, made);
+    drop_from_home("born");
+    drop_from_home("fs");
+    change_home("dev", "1");
+    NP_OPEN(set, NP_SET_WRITE);
+    assert_true(np_set_moved(set));
+}
+
 /* ---- ids ---- */
 
 static void assert_next_id(struct np_set *set, const char *wanted)
@@ -562,6 +644,9 @@ int main(void)
         TEST(test_set__modes_do_not_depend_on_the_umask),
         TEST(test_set__bind_once_and_refuse_another_domain),
         TEST(test_set__moved_set_takes_another_short_id),
+        TEST(test_set__device_with_another_number_is_no_move),
+        TEST(test_set__directory_made_at_another_time_is_a_copy),
+        TEST(test_set__home_of_an_earlier_version_is_known_and_made_more_exact),
         TEST(test_set__ids_are_never_used_again),
         TEST(test_set__ids_end_instead_of_wrapping),
         TEST(test_set__debris_goes_and_everything_else_stays),
