@@ -106,6 +106,11 @@ int np_run_select(struct np_run *run, struct np_error *err)
             np_log_debug("disk %s is left out: %s", disk->target, described->why);
         else if (add_disk(run, disk, described, err) < 0)
             return -1;
+        if (described->stored && disk->is_shareable)
+            np_log_warning(
+                "disk %s is shareable: what another guest or host writes to it while it is read makes "
+                "a torn image, and nothing tells",
+                disk->target);
     }
     if (run->disk_count == 0)
         return np_fail(err, NP_FAILED, "domain '%s' has no disk to back up", np_domain_name(run->domain));

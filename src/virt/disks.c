@@ -47,7 +47,7 @@ static const char *why_no_bitmap(xmlNodePtr node, const struct np_domain_disk *d
 {
     if (np_xml_child(node, "readonly") != NULL)
         return "the disk is read-only";
-    if (np_xml_child(node, "shareable") != NULL)
+    if (disk->is_shareable)
         return "the disk is shareable: a bitmap does not see what others write";
     if (is(disk->format, "raw"))
         return "raw images cannot hold a dirty bitmap";
@@ -78,6 +78,7 @@ static const char *why_only_running(xmlNodePtr node, const struct np_domain_disk
 
 static void judge(xmlNodePtr node, struct np_domain_disk *disk)
 {
+    disk->is_shareable = np_xml_child(node, "shareable") != NULL;
     const char *why = why_no_backup(node, disk);
     disk->can_backup = why == NULL;
     if (why == NULL)

@@ -28,3 +28,14 @@ in_it=$(lab_virsh checkpoint-dumpxml "$LAB_NAME" "$checkpoint" |
 [ "$in_it" = "vdb " ] || lab_fail "in the checkpoint: $in_it"
 [ "$(qemu-img info --output=json "$LAB_DIR/restored/vdb.qcow2" | jq 'has("backing-filename")')" = false ] ||
     lab_fail "the restored vdb needs a backing file"
+
+# A disk that others may write to is stored, and named.
+qemu-img create -q -f raw "$LAB_DIR/shared.raw" 1M
+echo "<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none'/><source file='$LAB_DIR/shared.raw'/>
+    <target dev='vda' bus='virtio'/><shareable/></disk>" >"$LAB_DIR/shared.xml"
+lab_domain "$LAB_NAME-shared" "vda:xml:$LAB_DIR/shared.xml" vdb:qcow2:1M
+np_backup "$LAB_NAME-shared" -l full -o "$LAB_DIR/shared"
+[ "$(grep -c 'warning: disk vda is shareable' "$NP_ERR")" -eq 1 ] || lab_fail "of a shareable disk: $(cat "$NP_ERR")"
+np_backup "$LAB_NAME-shared" -l inc -o "$LAB_DIR/shared" -x vda
+grep -q shareable "$NP_ERR" && lab_fail "of a shareable disk that is left out: $(cat "$NP_ERR")"
+exit 0
