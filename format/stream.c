@@ -186,6 +186,25 @@ int np_stream_open(const struct np_input_at *input, const char *name, struct np_
     return 0;
 }
 
+int np_stream_first_meta(const struct np_input_at *input, const char *name, struct np_meta **meta,
+                         struct np_error *err)
+{
+    const struct np_record_at at = {.input = *input, .name = name};
+    struct np_record_header header;
+    NP_AUTO_FREE uint8_t *table = NULL;
+    uint8_t bytes[NP_RECORD_HEADER_SIZE];
+    if (input->size < sizeof(bytes))
+        return np_fail(err, NP_DAMAGED, "%s: it is too short for a META", name);
+    if (input->read_at(input->ctx, bytes, sizeof(bytes), 0, err) < 0 ||
+        np_record_decode(bytes, name, 0, &header, err) < 0)
+        return -1;
+    if (header.type != NP_RECORD_META || header.table_len > input->size - sizeof(bytes))
+        return np_damage_record(name, &header, NULL, err, "a whole META must be there");
+    return np_record_at_new_table(&at, &header, &table, err) < 0
+               ? -1
+               : np_meta_parse((const char *)table, header.table_len, name, meta, err);
+}
+
 void np_stream_close(struct np_stream *stream)
 {
     if (stream == NULL)

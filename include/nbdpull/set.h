@@ -209,19 +209,20 @@ int np_set_stream_open(struct np_set *set, const struct np_point_disk *disk, str
 void np_stream_input_close(struct np_stream_input *file); /**< takes NULL */
 
 /** Remove streams and config of an id that was not committed; refused (NP_FAILED) when it was. Those of one
- * whose record was lost stay. */
+ * whose record was lost stay, and so do all, with a warning, when a stream of that id is of another set. */
 int np_set_remove_point_files(struct np_set *set, const char *point_id, struct np_error *err);
 
 /** Is there a point record of that id, good or not? @param has out */
 int np_set_has_record(struct np_set *set, const char *point_id, bool *has, struct np_error *err);
 
-/** Are there streams or config of that id? @param has out */
+/** Are there streams or config of that id that np_set_remove_point_files would remove? @param has out */
 int np_set_has_point_files(struct np_set *set, const char *point_id, bool *has, struct np_error *err);
 
 /**
  * Remove what interrupted runs left: temporary files, and streams and config of ids above the newest
  * committed one that have no record. Files of a lower id without a record are kept with a warning: there a
- * record was lost, which can be rebuilt from them. Files with foreign names are left alone.
+ * record was lost, which can be rebuilt from them. Files with foreign names are left alone, and, with a
+ * warning, those of an id of which a stream is of another set.
  */
 int np_set_remove_debris(struct np_set *set, struct np_error *err);
 

@@ -156,6 +156,14 @@ struct np_stream;
  */
 int np_stream_open(const struct np_input_at *input, const char *name, struct np_stream **stream,
                    struct np_error *err);
+/**
+ * What its first META says, without the rest of it: of a stream without an end too.
+ * @param name for messages. @param meta out, owned
+ * @return 0, or -1: NP_DAMAGED when no whole META stands there; NP_FAILED for input errors, or when it needs
+ * a newer reader
+ */
+int np_stream_first_meta(const struct np_input_at *input, const char *name, struct np_meta **meta,
+                         struct np_error *err);
 const struct np_meta *np_stream_meta(const struct np_stream *stream);
 const char *np_stream_name(const struct np_stream *stream);
 uint64_t np_stream_size(const struct np_stream *stream); /**< bytes */

@@ -10,6 +10,8 @@
 #include "nbdpull/cleanup.h"
 #include "nbdpull/file.h"
 #include "nbdpull/log.h"
+#include "nbdpull/set_repair.h"
+#include "nbdpull/stream.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -34,6 +36,46 @@ bool np_point_is_file(const char *area, const char *name, char id[NP_POINT_ID_MA
     memcpy(target, rest + 1, length);
     target[length] = '\0';
     return np_name_is_safe(target);
+}
+
+/* What cannot be read is what an interrupted run leaves. */
+static bool is_of_other_set(struct np_set *set, const char *name)
+{
+    char key[NP_SET_KEY_MAX * 3];
+    NP_CLEANUP(np_cleanup_input) struct np_stream_input *file = NULL;
+    struct np_input_at input;
+    struct np_error ignored = NP_ERROR_INIT;
+    struct np_meta *meta;
+    snprintf(key, sizeof(key), "streams/%s", name);
+    if (np_set_file_open(set, key, &file, &input, &ignored) < 0 ||
+        np_stream_first_meta(&input, key, &meta, &ignored) < 0)
+        return false;
+    bool other = !np_uuid_equal(&meta->set, &set->json.uuid);
+    np_meta_free(meta);
+    return other;
+}
+
+/*
+ * Another set's streams/ may stand where ours was: a stream that says so is not ours to remove, nor is what
+ * goes with it.
+ * @param foreign out
+ */
+static int look_for_other_set(struct np_set *set, const char *id, bool *foreign, struct np_error *err)
+{
+    NP_CLEANUP(np_names_clear) struct np_names names = {0};
+    *foreign = false;
+    if (set->store->ops->list(set->store, "streams", &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.count && !*foreign; i++) {
+        char owner[NP_POINT_ID_MAX];
+        uint64_t number;
+        *foreign = np_point_is_file("streams", names.list[i], owner, &number) && strcmp(owner, id) == 0 &&
+                   is_of_other_set(set, names.list[i]);
+        if (*foreign)
+            np_log_warning("%s/streams/%s is of another backup set; it stays, with all files of %s",
+                           set->path, names.list[i], id);
+    }
+    return 0;
 }
 
 static int remove_one(struct np_set *set, const char *area, const char *name, struct np_error *err)
@@ -74,6 +116,10 @@ int np_set_has_point_files(struct np_set *set, const char *point_id, bool *has, 
             *has |= np_point_is_file(areas[i], names.list[j], owner, &number) && strcmp(owner, point_id) == 0;
         }
     }
+    bool foreign = false;
+    if (*has && look_for_other_set(set, point_id, &foreign, err) < 0)
+        return -1;
+    *has = *has && !foreign;
     return 0;
 }
 
@@ -104,7 +150,7 @@ static int newest_committed(struct np_set *set, uint64_t *newest, struct np_erro
 int np_set_remove_point_files(struct np_set *set, const char *point_id, struct np_error *err)
 {
     uint64_t number, newest;
-    bool committed;
+    bool committed, foreign;
     if (!np_point_id_parse(point_id, &number))
         return np_fail(err, NP_FAILED, "%s: \"%s\" is no id of a point", set->path, point_id);
     if (np_set_has_record(set, point_id, &committed, err) < 0)
@@ -115,6 +161,10 @@ int np_set_remove_point_files(struct np_set *set, const char *point_id, struct n
     if (newest_committed(set, &newest, err) < 0)
         return -1;
     if (number <= newest) /* its record was lost */
+        return 0;
+    if (look_for_other_set(set, point_id, &foreign, err) < 0)
+        return -1;
+    if (foreign)
         return 0;
     if (forget_record(set, point_id, err) < 0)
         return -1;
@@ -135,10 +185,14 @@ static int remove_from_area(struct np_set *set, const char *area, uint64_t newes
         const char *name = names.list[i];
         char id[NP_POINT_ID_MAX];
         uint64_t number;
-        bool has_record = false;
+        bool has_record = false, foreign = false;
         if (!np_point_is_file(area, name, id, &number))
             continue;
         if (number > newest) {
+            if (look_for_other_set(set, id, &foreign, err) < 0)
+                return -1;
+            if (foreign)
+                continue;
             if (forget_record(set, id, err) < 0 || remove_one(set, area, name, err) < 0)
                 return -1;
             np_log_info("removed %s/%s/%s, which belongs to no restore point", set->path, area, name);

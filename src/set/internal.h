@@ -55,6 +55,7 @@ int np_set_is_in_place(const struct np_set *set, bool *in_place, struct np_error
 int np_written_check(const struct np_set *set, struct np_error *err);
 /** They are mentioned, or are to go. */
 void np_written_clear(struct np_set *set);
+void np_cleanup_input(struct np_stream_input **file); /**< for NP_CLEANUP */
 
 /* ---- set_json.c ---- */
 

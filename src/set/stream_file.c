@@ -241,3 +241,8 @@ void np_stream_input_close(struct np_stream_input *file)
         file->reader->close(file->reader);
     free(file);
 }
+
+void np_cleanup_input(struct np_stream_input **file)
+{
+    np_stream_input_close(*file);
+}

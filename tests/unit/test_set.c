@@ -411,6 +411,34 @@ static void test_set__debris_goes_and_everything_else_stays(void **state)
     assert_string_equal(fixture.log, "");
 }
 
+/* Another set's streams/ may stand where ours was. */
+static void test_set__streams_of_another_set_are_no_debris(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    NP_AUTO_FREE char *bytes = NULL;
+    size_t size;
+    bool has;
+    NP_OPEN(set, NP_SET_CREATE);
+    add_point(set, "");
+    const char *path = TEST_SOURCE_DIR "/golden/full.nbp";
+    ok(np_file_read_whole(AT_FDCWD, path, path, 1 << 20, &bytes, &size, &err));
+    FILE *file = fopen(at("streams/0002.vda.nbp"), "we");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, size - 16, file), size - 16); /* one without an end tells, too */
+    assert_int_equal(fclose(file), 0);
+    write_text("streams/0002.vdb.nbp", "half");
+    write_text("streams/0003.vdb.nbp", "half");
+    ok(np_set_config_write(set, "0002", "domain.xml", "<a/>", 4, &err));
+    ok(np_set_has_point_files(set, "0002", &has, &err));
+    assert_false(has);
+    ok(np_set_remove_point_files(set, "0002", &err));
+    ok(np_set_remove_debris(set, &err));
+    assert_true(exists("streams/0002.vda.nbp") && exists("streams/0002.vdb.nbp") && exists("config/0002"));
+    assert_false(exists("streams/0003.vdb.nbp"));
+    assert_non_null(strstr(fixture.log, "streams/0002.vda.nbp is of another backup set"));
+}
+
 static void test_set__stream_whose_record_was_lost_is_no_debris(void **state)
 {
     (void)state;
@@ -650,6 +678,7 @@ int main(void)
         TEST(test_set__ids_are_never_used_again),
         TEST(test_set__ids_end_instead_of_wrapping),
         TEST(test_set__debris_goes_and_everything_else_stays),
+        TEST(test_set__streams_of_another_set_are_no_debris),
         TEST(test_set__stream_whose_record_was_lost_is_no_debris),
         TEST(test_set__damaged_record_protects_its_streams),
         TEST(test_config__comes_back_and_is_replaced),
