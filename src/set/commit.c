@@ -76,13 +76,51 @@ static int encode_checked(const struct np_point *point, const char *path, char *
     return 0;
 }
 
-static int check_record(struct np_set *set, const char *id, struct np_error *err)
+/* It is there, and none that was put in its place. What is damaged of it is for verify to find. */
+static int check_stream(struct np_set *set, const struct np_point_disk *disk, struct np_error *err)
 {
-    bool has;
-    if (np_set_has_record(set, id, &has, err) < 0)
+    NP_CLEANUP(np_cleanup_input) struct np_stream_input *file = NULL;
+    struct np_input_at input;
+    struct np_error ignored = NP_ERROR_INIT;
+    struct np_meta *meta;
+    if (np_set_stream_open(set, disk, &file, &input, err) < 0)
         return -1;
-    return has ? 0
-               : np_fail(err, NP_FAILED, "%s: the record of point %s is not there any more", set->path, id);
+    if (np_stream_first_meta(&input, disk->file, &meta, &ignored) < 0)
+        return 0;
+    bool same = np_uuid_equal(&meta->stream, &disk->stream_uuid);
+    np_meta_free(meta);
+    if (same)
+        return 0;
+    np_fail(err, NP_DAMAGED, "%s/%s: it is not the stream that the point's record names", set->path,
+            disk->file);
+    return np_error_where(err, disk->target, NP_NO_OFFSET);
+}
+
+/* What a disk builds on. Of a chain that is broken below, repair rebuilds what is there: @param made by a run
+ */
+static int check_parent(struct np_set *set, const struct np_point_disk *disk, bool made, struct np_error *err)
+{
+    NP_CLEANUP(np_point_clear) struct np_point parent = {0};
+    bool has = false;
+    if (np_point_read(set, disk->parent, &parent, &has, err) < 0)
+        return -1;
+    if (!has)
+        return np_fail(err, NP_FAILED, "%s: the record of point %s is not there any more", set->path,
+                       disk->parent);
+    const struct np_point_disk *below = np_point_disk_of(&parent, disk->target);
+    return made && below != NULL && below->stored ? check_stream(set, below, err) : 0;
+}
+
+static int check_disks(struct np_set *set, const struct np_point *point, struct np_error *err)
+{
+    for (size_t i = 0; i < point->disk_count; i++) {
+        const struct np_point_disk *disk = &point->disks[i];
+        if (disk->parent[0] != '\0' && check_parent(set, disk, set->written != NULL, err) < 0)
+            return -1;
+        if (disk->stored && check_stream(set, disk, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 /*
@@ -91,13 +129,13 @@ static int check_record(struct np_set *set, const char *id, struct np_error *err
  */
 static int check_all(struct np_set *set, const struct np_point *point, struct np_error *err)
 {
+    bool has;
     if (np_set_check_place(set, err) < 0 || np_written_check(set, err) < 0 ||
-        check_record(set, point->id, err) < 0)
+        np_set_has_record(set, point->id, &has, err) < 0)
         return -1;
-    for (size_t i = 0; i < point->disk_count; i++)
-        if (point->disks[i].parent[0] != '\0' && check_record(set, point->disks[i].parent, err) < 0)
-            return -1;
-    return 0;
+    return has ? check_disks(set, point, err)
+               : np_fail(err, NP_FAILED, "%s: the record of point %s is not there any more", set->path,
+                         point->id);
 }
 
 /* After a failed put the record may stand there: it must not make a point of what is about to be removed. */

@@ -57,6 +57,12 @@ int np_written_check(const struct np_set *set, struct np_error *err);
 void np_written_clear(struct np_set *set);
 void np_cleanup_input(struct np_stream_input **file); /**< for NP_CLEANUP */
 
+/* ---- points.c ---- */
+
+/** One record. @param point out when found; np_point_clear */
+int np_point_read(struct np_set *set, const char *id, struct np_point *point, bool *found,
+                  struct np_error *err);
+
 /* ---- set_json.c ---- */
 
 /** Read set.json. @param found out; false when there is none */

@@ -13,8 +13,8 @@
 
 /* ---- reading ---- */
 
-static int read_point(struct np_set *set, const char *id, struct np_point *point, bool *found,
-                      struct np_error *err)
+int np_point_read(struct np_set *set, const char *id, struct np_point *point, bool *found,
+                  struct np_error *err)
 {
     char key[NP_SET_KEY_MAX];
     np_point_key(id, key);
@@ -110,7 +110,7 @@ static int read_all(struct np_set *set, const struct judge *judge, const struct 
             np_log_debug("%s/points/%s: no point record, left alone", set->path, names->list[i]);
             continue;
         }
-        if (read_point(set, id, &all->list[all->count], &found, &mine) == 0) {
+        if (np_point_read(set, id, &all->list[all->count], &found, &mine) == 0) {
             disks += found ? all->list[all->count].disk_count : 0;
             all->count += found; /* a reader may meet a point that is being removed */
             if (disks > DISKS_MAX)

@@ -46,6 +46,8 @@ static void test_point__comes_back_as_committed(void **state)
                              .disks = disks,
                              .disk_count = 3};
     ok(np_uuid_random(&point.uuid, &err));
+    write_stream(set, "0002", "vda", "data");
+    write_stream(set, "0002", "sdb", "data");
     ok(np_set_commit(set, &point, &err));
 
     NP_CLEANUP(np_points_clear) struct np_points points = {0};
@@ -168,6 +170,58 @@ static void test_point__is_not_committed_without_its_parent(void **state)
     assert_int_equal(unlink(at("points/0001.json")), 0);
     FAILS_WITH(NP_FAILED, np_set_commit(set, &point, &err), "record of point 0001 is not there any more");
     assert_false(exists("points/0002.json"));
+}
+
+/* Another stream's bytes in the file of a point's; @return how many */
+static uint64_t put_golden(const char *name)
+{
+    struct np_error err = NP_ERROR_INIT;
+    NP_AUTO_FREE char *bytes = NULL;
+    size_t size;
+    const char *path = TEST_SOURCE_DIR "/golden/full.nbp";
+    ok(np_file_read_whole(AT_FDCWD, path, path, 1 << 20, &bytes, &size, &err));
+    FILE *file = fopen(at(name), "we");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
+    return size;
+}
+
+static void test_point__is_not_committed_without_its_parents_stream(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct np_point_disk disk = stored_disk("0002", "vda", "0001");
+    struct np_point point = {.id = "0002", .level = "inc", .disks = &disk, .disk_count = 1};
+    snprintf(point.time, sizeof(point.time), "2026-11-20T03:00:00Z");
+    NP_OPEN(set, NP_SET_CREATE);
+    add_point(set, "");
+    write_stream(set, "0002", "vda", "data");
+    stream_is_deleted();
+    FAILS_WITH(NP_DAMAGED, np_set_commit(set, &point, &err), "0001.vda.nbp: the stream is missing");
+    assert_false(exists("points/0002.json"));
+    write_text("streams/0001.vda.nbp", "another one");
+    FAILS_WITH(NP_DAMAGED, np_set_commit(set, &point, &err), "0001.vda.nbp: the stream has 11 bytes");
+    char size[64];
+    snprintf(size, sizeof(size), "\"size\": %ju,", (uintmax_t)put_golden("streams/0001.vda.nbp"));
+    edit("points/0001.json", "\"size\": 4,", size);
+    FAILS_WITH(NP_DAMAGED, np_set_commit(set, &point, &err), "0001.vda.nbp: it is not the stream that");
+    assert_false(exists("points/0002.json"));
+}
+
+/* As by repair, whose streams were there when it made its plan. */
+static void test_point__is_not_committed_without_its_own_stream(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct np_point_disk disk = stored_disk("0001", "vda", "");
+    struct np_point point = {.id = "0001", .level = "full", .disks = &disk, .disk_count = 1};
+    snprintf(point.time, sizeof(point.time), "2026-11-20T03:00:00Z");
+    NP_OPEN(set, NP_SET_CREATE);
+    FAILS_WITH(NP_DAMAGED, np_set_commit(set, &point, &err), "0001.vda.nbp: the stream is missing");
+    disk.stream_size = put_golden("streams/0001.vda.nbp");
+    FAILS_WITH(NP_DAMAGED, np_set_commit(set, &point, &err), "0001.vda.nbp: it is not the stream that");
+    assert_false(exists("points/0001.json"));
 }
 
 static void test_point__what_could_not_be_read_is_not_committed(void **state)
@@ -418,6 +472,8 @@ int main(void)
         TEST(test_point__same_id_is_never_committed_twice),
         TEST(test_point__is_not_committed_without_what_it_needs),
         TEST(test_point__is_not_committed_without_its_parent),
+        TEST(test_point__is_not_committed_without_its_parents_stream),
+        TEST(test_point__is_not_committed_without_its_own_stream),
         TEST(test_point__what_could_not_be_read_is_not_committed),
         TEST(test_point__damaged_records_are_named_by_file_and_key),
         TEST(test_point__unknown_keys_are_ignored_and_large_files_refused),
