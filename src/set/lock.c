@@ -158,8 +158,13 @@ int np_lock_share(int dir, const char *set_path, int *fd, struct np_error *err)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot lock", set_path);
     *fd = -1;
     NP_AUTO_FD int lock = openat(dir, "lock", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (lock < 0 && errno == ENOENT)
+    if (lock < 0 && errno == ENOENT) {
+        np_log_info(
+            "%s: there is no file \"lock\", and looking makes none: what is said holds only if nobody "
+            "writes into the set meanwhile",
+            set_path);
         return 0;
+    }
     if (lock < 0)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open", path);
     if (check_plain(lock, path, err) < 0)
