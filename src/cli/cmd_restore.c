@@ -85,7 +85,7 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         {0, "dry-run", NP_OPTION_FLAG, &request->dry_run},
         {0, "format", NP_OPTION_STRING, &request->format},
         {0, "preallocation", NP_OPTION_STRING, &request->preallocation},
-        {0, "cluster-size", NP_OPTION_SIZE, &request->cluster_size},
+        {0, "cluster-size", NP_OPTION_ROOM, &request->cluster_size},
         {0, "compat", NP_OPTION_STRING, &request->compat},
         {0, "verify", NP_OPTION_FLAG, &request->verify},
         {0, "salvage", NP_OPTION_MAYBE, &arguments->salvage},

@@ -85,8 +85,6 @@ static int check(struct arguments *arguments, struct np_error *err)
         return np_fail(err, NP_USAGE, "standard input is a terminal: give -i - a stream by a pipe");
     if (arguments->quick && arguments->deep)
         return np_fail(err, NP_USAGE, "--quick reads no payload, --deep all of it: give one of them");
-    if (request->sample > 100)
-        return np_fail(err, NP_USAGE, "--sample: %u is no percentage", request->sample);
     if (request->sample > 0 && (pipe || arguments->quick))
         return np_fail(err, NP_USAGE, "--sample takes payloads of a set or a file, and not with --quick");
     if (request->part > 0 && request->sample == 0)
@@ -109,8 +107,8 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
         {'d', "disk", NP_OPTION_TARGETS, &request->disks},
         {0, "quick", NP_OPTION_FLAG, &arguments->quick},
         {0, "deep", NP_OPTION_FLAG, &arguments->deep},
-        {0, "sample", NP_OPTION_COUNT, &request->sample},
-        {0, "sample-part", NP_OPTION_COUNT, &request->part},
+        {0, "sample", NP_OPTION_PERCENT, &request->sample},
+        {0, "sample-part", NP_OPTION_ORDINAL, &request->part},
         {0, "image", NP_OPTION_STRING, &request->image},
         {0, "format", NP_OPTION_STRING, &request->format},
         {'w', "workers", NP_OPTION_WORKERS, &request->workers},

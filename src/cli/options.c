@@ -65,14 +65,22 @@ void np_targets_clear(struct np_targets *targets)
     *targets = (struct np_targets){0};
 }
 
+/* strtoul and strtoull take a sign and blanks. */
+static bool begins_with_digit(const char *text)
+{
+    return text[0] >= '0' && text[0] <= '9';
+}
+
 static int read_number(const struct np_option *option, const char *text, struct np_error *err)
 {
-    const bool workers = option->kind == NP_OPTION_WORKERS;
-    const unsigned long least = workers ? 1 : 0, most = workers ? NP_WORKERS_MAX : 1000000;
+    const unsigned long least = option->kind == NP_OPTION_COUNT ? 0 : 1;
+    const unsigned long most = option->kind == NP_OPTION_WORKERS   ? NP_WORKERS_MAX
+                               : option->kind == NP_OPTION_PERCENT ? 100
+                                                                   : 1000000;
     char *end;
     errno = 0;
     unsigned long value = strtoul(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || value < least || value > most)
+    if (errno != 0 || !begins_with_digit(text) || *end != '\0' || value < least || value > most)
         return np_fail(err, NP_USAGE, "--%s: '%s' is not a number from %lu to %lu", option->name, text, least,
                        most);
     *(unsigned *)option->value = (unsigned)value;
@@ -98,10 +106,12 @@ static int read_size(const struct np_option *option, const char *text, struct np
     unsigned shift;
     errno = 0;
     unsigned long long number = strtoull(text, &end, 10);
-    bool digits = text[0] >= '0' && text[0] <= '9'; /* strtoull takes a sign and blanks */
     uint64_t bytes;
-    if (!digits || errno != 0 || !read_unit(end, &shift) || !np_mul_u64(number, UINT64_C(1) << shift, &bytes))
+    if (!begins_with_digit(text) || errno != 0 || !read_unit(end, &shift) ||
+        !np_mul_u64(number, UINT64_C(1) << shift, &bytes))
         return np_fail(err, NP_USAGE, "--%s: '%s' is not a size such as 512K, 20M or 1G", option->name, text);
+    if (bytes == 0 && option->kind == NP_OPTION_ROOM)
+        return np_fail(err, NP_USAGE, "--%s: it cannot be 0", option->name);
     *(uint64_t *)option->value = bytes;
     return 0;
 }
@@ -131,8 +141,11 @@ static int apply(const struct np_option *option, char *text, struct np_error *er
         return add_targets(option->value, text, err);
     case NP_OPTION_WORKERS:
     case NP_OPTION_COUNT:
+    case NP_OPTION_ORDINAL:
+    case NP_OPTION_PERCENT:
         return read_number(option, text, err);
     case NP_OPTION_SIZE:
+    case NP_OPTION_ROOM:
         return read_size(option, text, err);
     }
     return 0;
@@ -149,8 +162,17 @@ static int bad_option(int argc, char **argv, const char *command, int got, struc
     return np_fail(err, NP_USAGE, "unknown option or value '%s'; see nbdpull %s --help", word, command);
 }
 
-int np_options_parse(int argc, char **argv, const struct np_option *options, struct np_common *common,
-                     struct np_error *err)
+/* What a failure stopped at was not to keep it from being told as it was asked for. */
+static bool is_json_behind(int argc, char **argv)
+{
+    for (int i = optind; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    return false;
+}
+
+static int parse(int argc, char **argv, const struct np_option *options, struct np_common *common,
+                 struct np_error *err)
 {
     struct tables tables = {.letters = ":"};
     const struct np_option shared[] = {
@@ -179,4 +201,12 @@ int np_options_parse(int argc, char **argv, const struct np_option *options, str
         return np_fail(err, NP_USAGE, "'%s' is not an option; see nbdpull %s --help", argv[optind], argv[0]);
     np_output_log(common->quiet, common->verbose);
     return 0;
+}
+
+int np_options_parse(int argc, char **argv, const struct np_option *options, struct np_common *common,
+                     struct np_error *err)
+{
+    int done = parse(argc, argv, options, common, err);
+    common->json = common->json || (done < 0 && is_json_behind(argc, argv));
+    return done;
 }

@@ -16,7 +16,10 @@ enum np_option_kind {
     NP_OPTION_TARGETS, /**< struct np_targets: repeatable, comma-separated */
     NP_OPTION_WORKERS, /**< unsigned, 1..NP_WORKERS_MAX */
     NP_OPTION_COUNT,   /**< unsigned, up to 1000000 */
+    NP_OPTION_ORDINAL, /**< unsigned, 1..1000000 */
+    NP_OPTION_PERCENT, /**< unsigned, 1..100 */
     NP_OPTION_SIZE,    /**< uint64_t, bytes: a number with K, M, G or T behind it (of 1024), or none */
+    NP_OPTION_ROOM,    /**< as NP_OPTION_SIZE, and not 0 */
 };
 
 /** One option. Tables end with an entry without a name. */
@@ -33,7 +36,8 @@ struct np_common {
 };
 
 /**
- * Parse; no arguments besides options are taken. With --help the rest is not looked at.
+ * Parse; no arguments besides options are taken. With --help the rest is not looked at; behind what is wrong
+ * only for --json, so that the failure is told as it was asked for.
  * Sets up the log for -q and -v.
  * @param argv[0] the command's name; strings are borrowed, comma lists are split in place
  * @return 0, or -1 with NP_USAGE

@@ -30,6 +30,10 @@ refused 2 'zstd' --compress zstd:99
 refused 2 'lz4' --compress lz4:x
 refused 2 'w' -w 0
 refused 2 'many' -w many
+refused 2 '\+2' -w +2
+np_refuses 2 'cluster-size.*0' restore -i "$set" -o "$LAB_DIR/new" --cluster-size 0
+np_refuses 2 'sample.*0' verify -i "$set" --sample 0
+np_refuses 2 'sample-part.*0' verify -i "$set" --sample 10 --sample-part 0
 np_refuses 2 '-i|set' restore -o "$LAB_DIR/new"
 np_refuses 2 'vmdk' restore -i "$set" -o "$LAB_DIR/new" --format vmdk
 np_refuses 2 '-i|set' dump
@@ -73,6 +77,11 @@ np 1 backup -c "$LAB_URI" -d nosuchdomain -l full -o "$LAB_DIR/new" --json
 jq -e '(.status | type == "number" or type == "string") and (.error | has("class") and has("message") and has("disk")
     and has("offset")) and (.error.message | contains("nosuchdomain"))' "$NP_OUT" >/dev/null ||
     lab_fail "no document of the failure: $(cat "$NP_OUT")"
+for words in "backup --bogus" "restore -w 0" "dump stray" "verify --sample 0" "checkpoints --bogus" "repair --bogus" "estimate --bogus"; do
+    # shellcheck disable=SC2086
+    np 2 $words --json
+    jq -e '.status == 2 and .error.class == "usage"' "$NP_OUT" >/dev/null || lab_fail "$words: $(cat "$NP_OUT")"
+done
 
 # After all that, the set takes another full.
 np_backup "$LAB_NAME" -l full -o "$set"

@@ -64,11 +64,83 @@ static void test_options__what_is_no_size_is_refused(void **state)
     }
 }
 
+static int parse_kind(enum np_option_kind kind, const char *text, struct np_error *err)
+{
+    char command[] = "verify", option[] = "--number", word[64];
+    char *argv[] = {command, option, word, NULL};
+    struct np_common common = {0};
+    uint64_t value = 7;
+    const struct np_option options[] = {{0, "number", kind, &value}, {0}};
+    snprintf(word, sizeof(word), "%s", text);
+    return np_options_parse(3, argv, options, &common, err);
+}
+
+static void test_options__a_number_has_digits_only_and_its_own_range(void **state)
+{
+    (void)state;
+    static const struct {
+        enum np_option_kind kind;
+        const char *good, *bad[6];
+    } rows[] = {
+        {NP_OPTION_COUNT, "0", {"+1", " 1", "-0", "1000001", "1 "}},
+        {NP_OPTION_WORKERS, "1", {"0", "+1", "-1", "\t1"}},
+        {NP_OPTION_ORDINAL, "1000000", {"0", "+1", "1000001"}},
+        {NP_OPTION_PERCENT, "100", {"0", "+5", "101", "5%"}},
+        {NP_OPTION_ROOM, "64K", {"0", "0K", "+1", "-1"}},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct np_error err = NP_ERROR_INIT;
+        ok(parse_kind(rows[i].kind, rows[i].good, &err));
+        for (size_t k = 0; rows[i].bad[k] != NULL; k++) {
+            fails(NP_USAGE, parse_kind(rows[i].kind, rows[i].bad[k], &err));
+            assert_non_null(strstr(err.message, "--number"));
+        }
+    }
+}
+
+/* So the failure can be told as it was asked for. */
+static void test_options__json_is_seen_behind_what_is_wrong(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *words[4];
+        bool json;
+    } rows[] = {
+        {{"--bogus", "--json"}, true},
+        {{"--json", "--bogus"}, true},
+        {{"--number", "x", "--json"}, true},
+        {{"stray", "--json"}, true},
+        {{"--bogus", "--", "--json"}, false},
+        {{"--bogus"}, false},
+        {{"-z", "--json"}, true},
+        {{"--text=", "--json"}, true},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char command[] = "verify", words[4][16];
+        char *argv[6] = {command};
+        int argc = 1;
+        for (size_t k = 0; k < 4 && rows[i].words[k] != NULL; k++, argc++) {
+            snprintf(words[k], sizeof(words[k]), "%s", rows[i].words[k]);
+            argv[argc] = words[k];
+        }
+        struct np_error err = NP_ERROR_INIT;
+        struct np_common common = {0};
+        unsigned number;
+        const char *text;
+        const struct np_option options[] = {
+            {0, "number", NP_OPTION_COUNT, &number}, {0, "text", NP_OPTION_STRING, &text}, {0}};
+        fails(NP_USAGE, np_options_parse(argc, argv, options, &common, &err));
+        assert_int_equal(common.json, rows[i].json);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_options__a_size_is_bytes_or_a_multiple_of_1024),
         cmocka_unit_test(test_options__what_is_no_size_is_refused),
+        cmocka_unit_test(test_options__a_number_has_digits_only_and_its_own_range),
+        cmocka_unit_test(test_options__json_is_seen_behind_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
