@@ -1,7 +1,7 @@
 /**
  * @file nbd_client.h
  * One NBD connection over a Unix socket, and groups of them that can be interrupted together. The only code
- * that uses libnbd; sources (nbd.h) and the qcow2 target stand on it.
+ * that uses libnbd; sources (nbd.h) and reading an image back (image.h) stand on it.
  *
  * A client belongs to one thread at a time. A group may be used from any thread.
  */
@@ -69,12 +69,5 @@ bool np_nbd_client_is_lost(const struct np_nbd_client *client);
 /** Read exactly length bytes at offset, whatever block sizes the server asks for. */
 int np_nbd_client_read(struct np_nbd_client *client, void *buffer, uint64_t offset, size_t length,
                        struct np_error *err);
-
-/** Write length bytes at offset, in multiples of the server's minimum block. */
-int np_nbd_client_write(struct np_nbd_client *client, const void *bytes, uint64_t offset, size_t length,
-                        struct np_error *err);
-
-/** Have the server make durable what was written through this client. */
-int np_nbd_client_flush(struct np_nbd_client *client, struct np_error *err);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Reading, writing and flushing through a client.
+ * Reading through a client.
  *
  * A read counts as done when the server reported success for all of it and the pieces it sent cover every
  * byte exactly once. libnbd adds up the sizes of the pieces; a piece sent twice in place of another one would
@@ -87,28 +87,5 @@ int np_nbd_client_read(struct np_nbd_client *client, void *buffer, uint64_t offs
         offset += done;
         length -= done;
     }
-    return 0;
-}
-
-int np_nbd_client_write(struct np_nbd_client *client, const void *bytes, uint64_t offset, size_t length,
-                        struct np_error *err)
-{
-    for (const uint8_t *from = bytes; length > 0;) {
-        size_t step = np_min_u64(length, client->request_max);
-        if (nbd_pwrite(client->nbd, from, step, offset, 0) < 0) {
-            np_nbd_client_fail(client, err, "cannot write %zu bytes at %ju", step, (uintmax_t)offset);
-            return np_error_where(err, NULL, offset);
-        }
-        from += step;
-        offset += step;
-        length -= step;
-    }
-    return 0;
-}
-
-int np_nbd_client_flush(struct np_nbd_client *client, struct np_error *err)
-{
-    if (nbd_flush(client->nbd, 0) < 0)
-        return np_nbd_client_fail(client, err, "cannot make the data durable");
     return 0;
 }
