@@ -90,12 +90,13 @@ static void check_item(struct verify *verify, const struct item *item, void *bod
     struct np_error err = NP_ERROR_INIT;
     struct np_record record;
     int good = np_stream_record(verify->stream, &item->header, body, &record, &err);
-    if (good == 0 && expanded != NULL)
+    if (good == 0 && expanded != NULL) {
         good =
             np_window_expand(&item->disk->geometry, &record, np_stream_name(verify->stream), expanded, &err);
+        counts->expanded += good == 0 ? item->header.length : 0;
+    }
     counts->checked++;
     counts->read += item->header.table_len + (uint64_t)item->header.data_len;
-    counts->expanded += expanded != NULL ? item->header.length : 0;
     if (good == 0)
         return;
     np_error_where(&err, item->disk->target, item->header.offset);

@@ -172,6 +172,27 @@ static void test_verify__goes_on_behind_damage_and_names_each(void **state)
     free(memory.bytes);
 }
 
+static void test_verify__what_could_not_be_expanded_is_not_counted(void **state)
+{
+    (void)state;
+    struct memory memory = golden("interleaved.nbp");
+    struct parts *parts = cut_up(&memory);
+    const struct np_record_header *header = &parts->list[part_of(parts, NP_RECORD_DATA, 1)].header;
+    struct np_input_at input = input_at(&memory);
+    struct np_stream *stream;
+    struct np_error err = NP_ERROR_INIT;
+    ok(np_stream_open(&input, "sample", &stream, &err));
+    struct np_verify_counts good = check(stream, NP_VERIFY_DEEP);
+    none_seen();
+    memory.bytes[header->pos + NP_RECORD_HEADER_SIZE + header->table_len] ^= 0x10;
+    struct np_verify_counts bad = check(stream, NP_VERIFY_DEEP);
+    assert_int_equal(seen.count, 1);
+    assert_int_equal(good.expanded - bad.expanded, header->length);
+    np_stream_close(stream);
+    parts_free(parts);
+    free(memory.bytes);
+}
+
 static void test_verify__a_damaged_index_does_not_hide_damaged_data(void **state)
 {
     (void)state;
@@ -662,6 +683,7 @@ int main(void)
         cmocka_unit_test(test_verify__finds_nothing_in_good_streams),
         cmocka_unit_test(test_verify__finds_every_flipped_byte_and_whom_it_concerns),
         cmocka_unit_test(test_verify__goes_on_behind_damage_and_names_each),
+        cmocka_unit_test(test_verify__what_could_not_be_expanded_is_not_counted),
         cmocka_unit_test(test_verify__a_damaged_index_does_not_hide_damaged_data),
         cmocka_unit_test(test_verify__finds_the_next_record_where_nothing_names_it),
         cmocka_unit_test(test_verify__an_index_that_tells_of_other_hashes_is_found_without_payload),
