@@ -17,7 +17,7 @@ static const char help[] = "Usage: nbdpull checkpoints -d DOMAIN [OPTIONS]\n"
                            "      --remove            remove them all, with their bitmaps\n"
                            "  -c, --connect URI       libvirt connection, as virsh -c\n"
                            "      --json              one JSON document\n"
-                           "  -q, --quiet             errors only\n"
+                           "  -q, --quiet             no notices\n"
                            "  -v, --verbose           say each step on standard error\n"
                            "  -h, --help              this text\n";
 

@@ -18,7 +18,7 @@ static const char help[] = "Usage: nbdpull dump -i SET|FILE|- [OPTIONS]\n"
                            "      --until POINT       only this point, as for restore\n"
                            "  -d, --disk DISK         only these disks in the map: vda,vdb or repeated\n"
                            "      --json              all of it as one JSON document\n"
-                           "  -q, --quiet             errors only\n"
+                           "  -q, --quiet             no notices\n"
                            "  -v, --verbose           say each step on standard error\n"
                            "  -h, --help              this text\n";
 
