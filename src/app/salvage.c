@@ -139,17 +139,20 @@ int np_salvage_origin(const char *path, const char *until, struct np_cancel *can
 
 /* ---- the streams of a disk ---- */
 
+static const struct np_point *point_of(const struct np_origin *origin, const char *id)
+{
+    for (size_t i = 0; i < origin->points.count; i++)
+        if (strcmp(origin->points.list[i].id, id) == 0)
+            return &origin->points.list[i];
+    return NULL;
+}
+
 /* The path of a disk as far as there are records. @return the disk in its parent, or NULL */
 static const struct np_point_disk *parent_of(const struct np_origin *origin, const struct np_point_disk *disk)
 {
-    for (size_t i = 0; disk->parent[0] != '\0' && i < origin->points.count; i++) {
-        const struct np_point *point = &origin->points.list[i];
-        if (strcmp(point->id, disk->parent) != 0)
-            continue;
-        const struct np_point_disk *found = np_point_disk_of(point, disk->target);
-        return found != NULL && found->stored ? found : NULL;
-    }
-    return NULL;
+    const struct np_point *point = disk->parent[0] != '\0' ? point_of(origin, disk->parent) : NULL;
+    const struct np_point_disk *found = point != NULL ? np_point_disk_of(point, disk->target) : NULL;
+    return found != NULL && found->stored ? found : NULL;
 }
 
 /* A parent's id is lower than its child's, so this ends. */
@@ -173,6 +176,7 @@ static int list_path(struct np_origin *origin, const char *target, struct np_sal
         disk->list[disk->count++].record = at;
         disk->base = at->parent[0] != '\0' ? at->parent : NULL;
     }
+    disk->base_is_read = disk->base != NULL && point_of(origin, disk->base) != NULL;
     if (disk->base == NULL || !np_points_is_unread(&origin->points, disk->base))
         return 0;
     return np_fail(err, NP_FAILED,

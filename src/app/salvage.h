@@ -36,7 +36,8 @@ struct np_salvaged_disk {
     struct np_salvage_room room;
     struct np_salvaged_stream *list; /**< owned; newest first */
     size_t count;
-    const char *base;  /**< point that the last one builds on, and that has no record; or NULL */
+    const char *base;  /**< point that the last one builds on, and whose record does not have it; or NULL */
+    bool base_is_read; /**< there is a record of that point, without this disk */
     bool whole;        /**< nothing was damaged or missing */
     bool digest_known; /**< that the disk had at the point */
     struct np_hash128 digest;

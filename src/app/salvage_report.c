@@ -56,8 +56,9 @@ static void put_head(struct np_loss_report *report, const struct np_origin *orig
         if (disk->list[i].why != NULL)
             fprintf(report->file, "# Nothing is left of %s: %s\n", disk->list[i].name, disk->list[i].why);
     if (disk->base != NULL)
-        fprintf(report->file, "# Point %s, which these streams build on, has no record in the set.\n",
-                disk->base);
+        fprintf(report->file, "# Point %s, which these streams build on, %s.\n", disk->base,
+                disk->base_is_read ? "has a record that does not name this disk"
+                                   : "has no record in the set");
     fprintf(
         report->file,
         "# offset, length: bytes of the disk. loss: \"lost\" was stored and is damaged; \"possible\" would "

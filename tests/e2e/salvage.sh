@@ -170,6 +170,18 @@ fresh
 truncate -s 0 "$set/streams/0001.vda.nbp" "$set/streams/0002.vda.nbp"
 lossy 0003
 
+# A point's record is lost, or does not name the disk.
+for how in "has no record in the set" "has a record that does not name this disk"; do
+    fresh
+    case $how in
+    *no*set) rm "$set/points/0002.json" ;;
+    *) jq 'del(.sum) | del(.disks[] | select(.target == "vda"))' "$good/points/0002.json" >"$set/points/0002.json" ;;
+    esac
+    np 6 restore -i "$set" -o "$out" --format raw --until 0003 --salvage
+    grep -q "# Point 0002, which these streams build on, $how" "$out/vda.losses" || lab_fail "told: $(head "$out/vda.losses")"
+    honest 0003 zero
+done
+
 # Bytes are missing in the middle, others are there twice, a block is another disk's.
 fresh
 file=$set/streams/0001.vda.nbp
