@@ -347,6 +347,8 @@ static int survey(struct np_restore *restore, struct np_origin *origin, struct n
     }
     if (restore->count == 0)
         return np_fail(err, NP_FAILED, "point %s holds no disk", point->id);
+    if (restore->request->salvage != NP_SALVAGE_NO && np_salvage_files_complete(restore, origin, err) < 0)
+        return -1;
     return restore->request->dry_run ? 0 : np_restore_refuse_companions(&restore->dir, err);
 }
 

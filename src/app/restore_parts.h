@@ -137,6 +137,9 @@ struct np_restore_options np_restore_engine_options(const struct np_restore *res
 int np_salvage_files_take(struct np_restore *restore, const struct np_point *point,
                           struct np_salvaged_disk *disk, struct np_error *err);
 
+/** What these lack may be whole in the streams of disks that are not restored. */
+int np_salvage_files_complete(struct np_restore *restore, struct np_origin *origin, struct np_error *err);
+
 enum np_file_fate { NP_FILE_NOT_LOST, NP_FILE_PERHAPS_LOST, NP_FILE_LOST };
 
 /** "Not lost" is what is there, and what the point never had. */

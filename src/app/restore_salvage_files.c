@@ -2,9 +2,10 @@
  * Which files of the point, its XML and NVRAM, are lost with the streams that are damaged. Every stream of a
  * point has all of them: so any that tells their number tells how many are missing, and what is not among
  * those that a backup always writes is the NVRAM. Without the number the XML of the guest as it ran tells
- * whether there was one.
+ * whether there was one. Streams of disks that are not restored are asked too, when they are whole.
  */
 #include "restore_parts.h"
+#include "targets.h"
 
 #include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
@@ -27,14 +28,15 @@ static void note_name(struct np_salvaged_files *files, const char *name, uint64_
     *others += name[0] != '\0';
 }
 
-static int take_from(struct np_restore *restore, struct np_salvage *salvage, struct np_error *err)
+/* @param names_told out; how many the stream tells */
+static int take_from(struct np_restore *restore, struct np_stream *stream, uint64_t *names_told,
+                     struct np_error *err)
 {
     struct np_salvaged_files *files = &restore->files_left;
-    struct np_stream *stream = np_salvage_stream(salvage);
     const struct np_meta *meta = np_stream_meta(stream);
     uint64_t others = 0;
     const char *name;
-    for (size_t i = 0; (name = np_stream_blob_name(stream, i)) != NULL; i++) {
+    for (*names_told = 0; (name = np_stream_blob_name(stream, *names_told)) != NULL; ++*names_told) {
         struct np_error mine = NP_ERROR_INIT;
         note_name(files, name, &others);
         if (np_restore_take_companion(restore, stream, name, &mine) == 0)
@@ -48,22 +50,79 @@ static int take_from(struct np_restore *restore, struct np_salvage *salvage, str
     files->others = np_max_u64(files->others, others);
     files->off = meta->guest[0] != '\0';
     files->checkpointed = meta->checkpoint[0] != '\0';
-    files->count_known = files->count_known || np_salvage_blob_count(salvage, &files->count);
     return 0;
+}
+
+static bool is_complete(const struct np_restore *restore)
+{
+    return np_salvage_xml_fate(restore) == NP_FILE_NOT_LOST &&
+           np_salvage_nvram_fate(restore) == NP_FILE_NOT_LOST;
 }
 
 int np_salvage_files_take(struct np_restore *restore, const struct np_point *point,
                           struct np_salvaged_disk *disk, struct np_error *err)
 {
     struct np_salvaged_files *files = &restore->files_left;
-    if (restore->count > 1 && np_salvage_xml_fate(restore) == NP_FILE_NOT_LOST &&
-        np_salvage_nvram_fate(restore) == NP_FILE_NOT_LOST)
+    struct np_salvage *salvage = disk->list[0].salvage;
+    uint64_t told;
+    if (restore->count > 1 && is_complete(restore))
         return 0;
     if (restore->count == 1) {
         files->off = point->guest[0] != '\0';
         files->checkpointed = point->checkpoint[0] != '\0';
     }
-    return disk->list[0].salvage != NULL ? take_from(restore, disk->list[0].salvage, err) : 0;
+    if (salvage == NULL)
+        return 0;
+    if (take_from(restore, np_salvage_stream(salvage), &told, err) < 0)
+        return -1;
+    files->count_known = files->count_known || np_salvage_blob_count(salvage, &files->count);
+    return 0;
+}
+
+static void close_input(struct np_stream_input **file)
+{
+    np_stream_input_close(*file);
+}
+
+static void close_stream(struct np_stream **stream)
+{
+    np_stream_close(*stream);
+}
+
+/* What is left of a damaged one would have to be sought in all of it, for a disk that nobody asked for. */
+static int take_from_whole(struct np_restore *restore, struct np_origin *origin,
+                           const struct np_point_disk *disk, struct np_error *err)
+{
+    struct np_salvaged_files *files = &restore->files_left;
+    NP_CLEANUP(close_input) struct np_stream_input *file = NULL;
+    NP_CLEANUP(close_stream) struct np_stream *stream = NULL;
+    struct np_error why = NP_ERROR_INIT;
+    struct np_input_at input;
+    uint64_t told;
+    if (np_set_stream_open(origin->set, disk, &file, &input, &why) < 0 ||
+        np_stream_open(&input, disk->file, &stream, &why) < 0) {
+        np_log_debug("%s", why.message);
+        return 0;
+    }
+    if (!np_uuid_equal(&np_stream_meta(stream)->stream, &disk->stream_uuid))
+        return 0;
+    if (take_from(restore, stream, &told, err) < 0)
+        return -1;
+    files->count_known = true;
+    files->count = told;
+    return 0;
+}
+
+int np_salvage_files_complete(struct np_restore *restore, struct np_origin *origin, struct np_error *err)
+{
+    const struct np_point *point = origin->point;
+    for (size_t i = 0; origin->set != NULL && i < point->disk_count && !is_complete(restore); i++) {
+        const struct np_point_disk *disk = &point->disks[i];
+        if (disk->stored && !np_targets_want(&restore->request->disks, disk->target) &&
+            take_from_whole(restore, origin, disk, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 static bool is_named(const struct np_salvaged_files *files, unsigned name)

@@ -137,3 +137,25 @@ loses 0002 6 "" nvram nvram trailer
 loses 0003 0 "" "" checkpoint.xml trailer
 loses 0003 6 "" nvram domain-live.xml trailer
 loses 0003 6 domain.xml nvram domain.xml domain-live.xml trailer
+
+# Of one disk alone: what its stream has lost of them, the whole stream of another one has.
+one()
+{
+    local status=$1
+    rm -rf "$out"
+    np "$status" restore -i "$set" -o "$out" --until 0002 --salvage -d vda
+    [ ! -e "$out/vdb.qcow2" ] || lab_fail "vdb was not asked for"
+}
+rm -rf "$set"
+cp -a "$LAB_DIR/good" "$set"
+for what in domain.xml domain-live.xml nvram; do
+    damage "$set/streams/0002.vda.nbp" $what
+done
+one 0
+cmp "$out/$LAB_NAME.nvram" "$vars" || lab_fail "the NVRAM differs"
+[ -e "$out/$LAB_NAME.xml" ] || lab_fail "no XML"
+damage "$set/streams/0002.vdb.nbp" nvram
+one 6
+grep -q 'the file nvram of the point is lost' "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
+rm "$set/streams/0002.vdb.nbp"
+one 6
