@@ -450,7 +450,7 @@ static int open_origin(const struct np_restore_request *request, struct np_origi
         return 0;
     if (err->class == NP_DAMAGED &&
         !is_directory(request->input)) /* of a set, repair may be what is needed */
-        np_restore_say_salvage(err);
+        np_restore_say_salvage(request->input, err);
     return -1;
 }
 

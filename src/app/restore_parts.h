@@ -69,8 +69,8 @@ extern const char *const np_companion_endings[]; /**< of their names; NULL at th
 void np_restore_say_what_next(const struct np_restore_request *request, struct np_origin *origin,
                               struct np_error *err);
 
-/** The last of these alone. */
-void np_restore_say_salvage(struct np_error *err);
+/** The last of these alone, of a file; not of one that does not look like a stream at all. */
+void np_restore_say_salvage(const char *path, struct np_error *err);
 
 /** An image that has its name; its target is open. */
 struct np_restored_image {

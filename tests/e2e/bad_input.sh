@@ -63,6 +63,15 @@ refused 1 'missing' -o "$LAB_DIR/missing/parent/set"
 np_refuses 1 "$LAB_DIR/nothing" restore -i "$LAB_DIR/nothing" -o "$LAB_DIR/new"
 np_refuses 1 "$LAB_DIR/nothing" dump -i "$LAB_DIR/nothing"
 np_refuses 4 'diary' dump -i "$LAB_DIR/full/diary.txt"
+# What is no stream at all has nothing to be salvaged; what is damaged has.
+head -c 300000 /dev/zero >>"$LAB_DIR/full/diary.txt"
+np_refuses 4 'diary' restore -i "$LAB_DIR/full/diary.txt" -o "$LAB_DIR/new"
+grep -q salvage "$NP_ERR" && lab_fail "a hint of --salvage: $(cat "$NP_ERR")"
+stream=$set/streams/0001.vda.nbp
+for part in "head -c -10" "tail -c +70"; do
+    $part "$stream" >"$LAB_DIR/full/part.nbp"
+    np_refuses 4 'part.nbp.*--salvage' restore -i "$LAB_DIR/full/part.nbp" -o "$LAB_DIR/new"
+done
 np_refuses 1 "$LAB_DIR/full" restore -i "$LAB_DIR/full" -o "$LAB_DIR/new"
 
 # A set, or a point, of a later version of the program.
