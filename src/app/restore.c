@@ -10,12 +10,10 @@
 
 #include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
-#include "nbdpull/file.h"
 #include "nbdpull/log.h"
 #include "nbdpull/subprocess.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,77 +169,6 @@ static int make_target(struct np_restore *restore, size_t i, struct np_error *er
     return 0;
 }
 
-/* Its inode is held open, so no other file can have the number. */
-static bool is_ours(const struct np_restore *restore, size_t i)
-{
-    struct stat st;
-    return fstatat(restore->dir.fd, restore->files[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-           st.st_dev == restore->images[i].dev && st.st_ino == restore->images[i].ino;
-}
-
-/* Whoever is told that it is done must find the images where they were asked for. */
-static int check_place(const struct np_restore *restore, struct np_error *err)
-{
-    if (np_restore_dir_check(&restore->dir, err) < 0)
-        return -1;
-    for (size_t i = 0; i < restore->committed; i++)
-        if (!is_ours(restore, i))
-            return np_fail(err, NP_FAILED, "%s: it was moved, deleted or replaced when it was just restored",
-                           restore->result->disks[i].path);
-    return 0;
-}
-
-static int commit_image(struct np_restore *restore, size_t i, struct np_error *err)
-{
-    struct stat st;
-    if (restore->ops->commit(restore->disks[i].target, err) < 0)
-        return -1;
-    restore->committed++;
-    if (fstatat(restore->dir.fd, restore->files[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot look at it", restore->result->disks[i].path);
-    restore->images[i] = (struct np_restored_image){st.st_dev, st.st_ino};
-    return 0;
-}
-
-static void take_back(struct np_restore *restore)
-{
-    for (size_t i = 0; i < restore->committed; i++)
-        if (!is_ours(restore, i) || unlinkat(restore->dir.fd, restore->files[i], 0) < 0)
-            np_log_warning("%s/%s belongs to a restore that failed and could not be removed",
-                           restore->dir.path, restore->files[i]);
-    for (size_t i = 0; i < restore->count; i++)
-        if (restore->result->disks[i].losses != NULL)
-            unlinkat(restore->dir.fd, restore->reports[i].name, 0);
-    for (size_t i = 0; i < restore->result->file_count; i++)
-        unlinkat(restore->dir.fd, strrchr(restore->result->files[i], '/') + 1, 0);
-    restore->committed = 0;
-    struct np_error err = NP_ERROR_INIT;
-    if (np_file_sync(restore->dir.fd, restore->dir.path, &err) < 0)
-        np_log_warning("images of a restore that failed may be back after a power cut: %s", err.message);
-}
-
-/* All disks are written and checked: put them into place, or none. */
-static int commit_all(struct np_restore *restore, struct np_error *err)
-{
-    if (np_salvage_place_reports(restore, err) < 0) {
-        take_back(restore);
-        return -1;
-    }
-    for (size_t i = 0; i < restore->count; i++) {
-        if (np_cancel_check(restore->request->cancel, err) < 0 || commit_image(restore, i, err) < 0) {
-            np_error_where(err, restore->disks[i].target_name, NP_NO_OFFSET);
-            take_back(restore);
-            return -1;
-        }
-    }
-    if (np_restore_companions(&restore->dir, &restore->companions, restore->ops->name, restore->result, err) <
-        0) {
-        take_back(restore);
-        return -1;
-    }
-    return 0;
-}
-
 /* ---- progress ---- */
 
 static void watch_progress(void *ctx, const struct np_restore_counts *counts)
@@ -388,11 +315,11 @@ static int read_back(struct np_restore *restore, struct np_origin *origin, struc
         if (np_image_check(&check, origin, err) == 0)
             continue;
         struct np_error elsewhere = NP_ERROR_INIT;
-        if (check_place(restore, &elsewhere) < 0) { /* it was another one that was read */
+        if (np_restore_place_check(restore, &elsewhere) < 0) { /* it was another one that was read */
             *err = elsewhere;
             return -1;
         }
-        take_back(restore);
+        np_restore_place_take_back(restore);
         if (err->class != NP_DAMAGED)
             return np_error_context(err, "the images could not be read back, and were removed");
         err->class = NP_FAILED; /* it is not the backup that is damaged: its bytes were right when written */
@@ -426,7 +353,8 @@ static int restore_disks(struct np_restore *restore, struct np_origin *origin, s
                                                          : write_disk(restore, origin, i, err)) < 0)
             return -1;
     /* Last, and what is whole stays, wherever it is now. */
-    if (commit_all(restore, err) < 0 || read_back(restore, origin, err) < 0 || check_place(restore, err) < 0)
+    if (np_restore_place_commit(restore, err) < 0 || read_back(restore, origin, err) < 0 ||
+        np_restore_place_check(restore, err) < 0)
         return -1;
     if (origin->stream != NULL)
         name_elsewhere(restore->request, np_stream_meta(origin->stream));
@@ -563,7 +491,7 @@ static int restore_from_pipe(struct np_restore *restore, struct np_error *err)
         restore->result->disks[i].read_bytes = totals->stored_bytes;
         restore->result->disks[i].seconds = np_clock_seconds() - began;
     }
-    if (commit_all(restore, err) < 0 || check_place(restore, err) < 0)
+    if (np_restore_place_commit(restore, err) < 0 || np_restore_place_check(restore, err) < 0)
         return -1;
     name_elsewhere(restore->request, meta);
     return 0;

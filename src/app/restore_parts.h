@@ -131,6 +131,17 @@ int np_restore_survey_chain(struct np_restore *restore, struct np_chain *chain, 
 struct np_restore_options np_restore_engine_options(const struct np_restore *restore,
                                                     struct np_restore_watch *watch);
 
+/* ---- restore_place.c ---- */
+
+/** All disks are written and checked: put them into place, with what goes along with them, or none. */
+int np_restore_place_commit(struct np_restore *restore, struct np_error *err);
+
+/** Whoever is told that it is done must find the images where they were asked for: NP_FAILED when not. */
+int np_restore_place_check(const struct np_restore *restore, struct np_error *err);
+
+/** Remove what was put into place, as far as it is still ours. */
+void np_restore_place_take_back(struct np_restore *restore);
+
 /* ---- restore_salvage_files.c ---- */
 
 /** Take XML and NVRAM from a stream of the point, as far as they are left. @param disk as salvaged */
