@@ -63,9 +63,7 @@ static int open_image(const char *path, struct np_error *err)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot open", path);
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return np_fail(err, NP_FAILED, "%s: neither a file nor a block device", path);
-    int opened = fd;
-    fd = -1;
-    return opened;
+    return np_steal_fd(&fd);
 }
 
 int np_image_holds_add(struct np_image_holds *holds, const char *path, struct np_error *err)
