@@ -10,6 +10,7 @@ lab_guest "$LAB_NAME" vda:qcow2:64M
 set=$LAB_DIR/set
 export HOLD_BEGIN=$LAB_DIR/tmp/lab.hold
 np_backup "$LAB_NAME" -l full -o "$set"
+cp "$set/points/0001.json" "$LAB_DIR/tmp/record"
 
 # start_frozen: a run whose begin is held; the guest is frozen.
 start_frozen()
@@ -36,6 +37,17 @@ np_wait 137
 lab_eventually "the guardian thaws" guest_is_thawed "$LAB_NAME"
 lab_eventually "the guardian ends" lab_has_ended "$guardian"
 lab_unchanged "kill -9"
+
+# Damage in the set keeps nobody from thawing.
+start_frozen
+guardian=$(np_guardian)
+echo '{' >"$set/points/0001.json"
+kill -9 "$NP_PID"
+np_wait 137
+lab_eventually "the guardian thaws, with a damaged record" guest_is_thawed "$LAB_NAME"
+lab_eventually "the guardian ends" lab_has_ended "$guardian"
+cp "$LAB_DIR/tmp/record" "$set/points/0001.json"
+lab_unchanged "kill -9 with a damaged record"
 
 start_frozen
 kill -9 "$(np_guardian)" "$NP_PID"
