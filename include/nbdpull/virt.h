@@ -62,9 +62,9 @@ int np_domain_resume_after_io_error(struct np_domain *domain, bool *resumed, str
 int np_domain_is_saved(struct np_domain *domain, bool *saved, struct np_error *err);
 
 /**
- * Start a domain that is off, paused, and mark it in its live XML; on failure it is not started. Refused when
- * it has a saved memory.
- * @param mark what np_domain_stop_paused must name; without characters that XML would escape
+ * Start a domain that is off, paused, with a mark in its live XML. Refused when it has a saved memory. On
+ * failure np_domain_stop_paused tells whether it was started: the connection may have broken before the answer.
+ * @param mark what np_domain_stop_paused must name; UTF-8
  */
 int np_domain_start_paused(struct np_domain *domain, const char *mark, struct np_error *err);
 
@@ -75,7 +75,8 @@ enum np_stopped {
     NP_STOPPED_NOT_OURS, /**< it is paused, and has no such mark */
 };
 
-/** End, gracefully, a domain that np_domain_start_paused has started and nobody has resumed. */
+/** End, gracefully, a domain that np_domain_start_paused has started and nobody has resumed. A connection that
+ * broke is opened again. */
 int np_domain_stop_paused(struct np_domain *domain, const char *mark, enum np_stopped *how,
                           struct np_error *err);
 

@@ -167,6 +167,7 @@ static void tidy(struct np_run *run)
     bool stopped = np_run_stop_guest(run, &err) == 0;
     if (!stopped)
         np_log_warning("%s", err.message);
+    run->unsure = !stopped; /* its guardian goes on trying */
     if (run->set != NULL && removed && stopped && !run->frozen_before &&
         np_set_intent_clear(run->set, &err) < 0)
         np_log_warning("%s", err.message);

@@ -97,6 +97,7 @@ struct np_run {
     bool intent_written;
     struct np_guardian guardian;
     bool guest_resumed; /**< the guest that this run has started is somebody's now */
+    bool start_tried;   /**< to start it, paused: it may be ours to end */
     bool guest_started; /**< it was off, and this run has started it, paused */
     bool frozen_before; /**< an earlier run's freeze is not undone yet */
     bool unsure;        /**< what became of job or checkpoint is not known: the guardian goes on */

@@ -81,6 +81,7 @@ static int paused_begin(struct np_run *run, struct np_error *err)
     np_log_debug(
         "domain %s is off, and a disk can be read only by its QEMU: it is started, paused, for the backup",
         np_domain_name(run->domain));
+    run->start_tried = true;
     if (np_domain_start_paused(run->domain, run->socket, err) < 0)
         return -1;
     run->guest_started = true;
@@ -109,19 +110,20 @@ static int paused_end(struct np_run *run, struct np_error *err)
     return np_reach_job.end(run, err);
 }
 
+/* A start that failed may have started it all the same: only its mark tells. */
 int np_run_stop_guest(struct np_run *run, struct np_error *err)
 {
     enum np_stopped how = NP_STOPPED_RESUMED;
-    if (!run->guest_started)
+    if (!run->start_tried)
         return 0;
     if (!run->guest_resumed && np_domain_stop_paused(run->domain, run->socket, &how, err) < 0)
         return -1;
-    if (how == NP_STOPPED_RESUMED || how == NP_STOPPED_NOT_OURS)
+    if (run->guest_started && (how == NP_STOPPED_RESUMED || how == NP_STOPPED_NOT_OURS))
         np_log_warning(
             "domain %s, which was started paused for the backup, was taken over by somebody: it is left "
             "as it is",
             np_domain_name(run->domain));
-    run->guest_started = false;
+    run->start_tried = run->guest_started = false;
     return 0;
 }
 

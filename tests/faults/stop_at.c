@@ -19,6 +19,7 @@
  *   STOP_WHEN=after  the signal comes after the call, not before
  *   STOP_ERRNO=N     for files; EIO if not given
  *   STOP_RUN=CMD     a shell command to run first: what happens at this moment; STOP_PID is we
+ *   STOP_THEN=CMD    one to run when the call has been made
  *   STOP_BEGUN=FILE  is made when the job has begun before that; it says "runs", or "over" when it was to end
  *   STOP_BAD=PATH:POS  no read at all of these 512 bytes works, whatever STOP_AT says; the path as the kernel
  * has it STOP_RECORD=FILE log what the program, and its guardian, do to files: record.h
@@ -66,12 +67,13 @@ static struct {
 } counts[FUNCTIONS_MAX];
 static pid_t self;
 static int log_fd = -1;
-static const char *at, *how, *when, *run, *begun_file;
+static const char *at, *how, *when, *run, *then, *begun_file;
 static int fault_errno = EIO;
 static uintptr_t program_begin, program_end;
 static atomic_bool begun, over, gone[GROUPS];
-static _Atomic(const char *) stuck; /* the function that fails from now on */
-static _Thread_local bool pretends; /* the last call of a library in this thread was made to fail */
+static _Atomic(const char *) stuck;  /* the function that fails from now on */
+static _Thread_local bool pretends;  /* the last call of a library in this thread was made to fail */
+static _Thread_local bool runs_then; /* this call is the step */
 
 static int note_program(struct dl_phdr_info *info, size_t size, void *ctx)
 {
@@ -96,6 +98,7 @@ __attribute__((constructor)) static void start(void)
     how = getenv("STOP_HOW");
     when = getenv("STOP_WHEN");
     run = getenv("STOP_RUN");
+    then = getenv("STOP_THEN");
     begun_file = getenv("STOP_BEGUN");
     if (number != NULL)
         fault_errno = atoi(number);
@@ -167,6 +170,14 @@ static void send_signal(void)
     }
 }
 
+static void run_command(const char *text)
+{
+    char command[4096];
+    snprintf(command, sizeof(command), "STOP_PID=%d %s", (int)self, text);
+    if (system(command) != 0)
+        fprintf(stderr, "stop_at: %s failed\n", text);
+}
+
 static void before_it(void)
 {
     int fd = begun_file != NULL && begun ? open(begun_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
@@ -174,10 +185,8 @@ static void before_it(void)
         dprintf(fd, "%s\n", over ? "over" : "runs");
         close(fd);
     }
-    char command[4096];
-    snprintf(command, sizeof(command), "STOP_PID=%d %s", (int)self, run == NULL ? "true" : run);
-    if (run != NULL && system(command) != 0)
-        fprintf(stderr, "stop_at: %s failed\n", run);
+    if (run != NULL)
+        run_command(run);
 }
 
 static enum verdict act(void)
@@ -226,6 +235,7 @@ static enum verdict enter(const char *name, enum group group, const void *caller
     enum verdict verdict = is_stuck || is_gone(name, group) ? FAIL : PASS;
     if (at != NULL && how != NULL && length > 0 && strcmp(step, at) == 0) {
         before_it();
+        runs_then = then != NULL;
         gone[group] = strcmp(how, "gone") == 0;
         stuck = strcmp(how, "stuck") == 0 ? name : NULL;
         verdict = act();
@@ -238,6 +248,9 @@ static enum verdict enter(const char *name, enum group group, const void *caller
 static bool leave(enum verdict verdict)
 {
     int was = errno;
+    if (runs_then)
+        run_command(then);
+    runs_then = false;
     if (verdict == SIGNAL_AFTER)
         send_signal();
     errno = was;
@@ -430,6 +443,8 @@ int openat64(int dir, const char *path, int flags, ...)
 STEP(VIRT, virConnectPtr, NULL, virConnectOpen, (const char *uri), (uri))
 STEP(VIRT, virDomainPtr, NULL, virDomainLookupByName, (virConnectPtr conn, const char *name), (conn, name))
 STEP(VIRT, int, -1, virDomainIsActive, (virDomainPtr domain), (domain))
+STEP(VIRT, virDomainPtr, NULL, virDomainCreateXML, (virConnectPtr conn, const char *xml, unsigned flags),
+     (conn, xml, flags))
 STEP(VIRT, char *, NULL, virDomainGetXMLDesc, (virDomainPtr domain, unsigned flags), (domain, flags))
 STEP(VIRT, int, -1, virDomainGetJobStats,
      (virDomainPtr domain, int *type, virTypedParameterPtr *params, int *count, unsigned flags),
