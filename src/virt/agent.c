@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <libvirt/virterror.h>
 #include <string.h>
-#include <time.h>
 
 #define FREEZE_SECONDS 30    /* a guest writes its dirty pages first */
 #define UNSENT_SECONDS 15    /* between 5 and 30: libvirt goes by a clock that may be set */
@@ -22,13 +21,6 @@
 #define THAW_SECONDS 30      /* for all attempts: an agent that is still freezing answers when it is done */
 
 #define CHANNEL "/domain/devices/channel/target[@name='org.qemu.guest_agent.0']"
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 static bool is_active(struct np_domain *domain)
 {
@@ -135,10 +127,10 @@ int np_agent_freeze(struct np_domain *domain, bool *thaw, struct np_error *err)
     if (check_not_paused(domain, err) < 0 || set_bound(domain, FREEZE_SECONDS, err) < 0)
         return -1;
     bool connected = is_connected(domain);
-    double began = now();
+    double began = np_watch_now();
     int count = virDomainFSFreeze(domain->ptr, NULL, 0, 0);
     if (count < 0)
-        freeze_failed(domain, connected, now() - began, thaw, err);
+        freeze_failed(domain, connected, np_watch_now() - began, thaw, err);
     drop_bound(domain);
     if (count < 0)
         return -1;
@@ -179,14 +171,14 @@ static int thaw(struct np_domain *domain, bool *thawed, struct np_error *err)
     NP_CLEANUP(end_watch) struct np_watch *watch = NULL;
     if (np_watch_begin(domain->virt->link, domain->ptr, &watch, err) < 0)
         return -1;
-    for (double until = now() + THAW_SECONDS;;) {
+    for (double until = np_watch_now() + THAW_SECONDS;;) {
         struct np_watch_news news;
         struct np_error why = NP_ERROR_INIT;
         bool again;
         np_watch_read(watch, &news);
         if (!is_active(domain) || thaw_once(domain, thawed, &again, &why) == 0)
             return 0;
-        if (!again || now() > until) {
+        if (!again || np_watch_now() > until) {
             *err = why;
             return -1;
         }

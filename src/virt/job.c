@@ -12,6 +12,7 @@
 
 /* An abort takes some 50 ms; the bound is there so that a lost event cannot hang a backup for ever. */
 #define END_SECONDS 60
+#define AGAIN_SECONDS 1
 
 /* ---- what runs ---- */
 
@@ -64,30 +65,31 @@ static int abort_job(struct np_domain *domain, bool *accepted, struct np_error *
 /*
  * libvirt aborts a domain's job, whoever's it is: so look before. That somebody else's began between the look
  * and the abort cannot be seen. Each event wakes, then the look is repeated: only libvirt's answer counts.
- * After a second without an event too: a job whose begin is still at work (that of a client that was killed)
- * ends without one, or does not end by the first abort.
+ * After a second too: a job whose begin is still at work (that of a client that was killed) ends without an
+ * event, or does not end by the first abort. A guest may have many events, which are no sign of an end.
  */
 static int end_job(struct np_domain *domain, struct np_watch *watch, const char *socket, struct np_error *err)
 {
-    bool aborted = false;
-    for (unsigned silent = 0;;) {
+    double began = np_watch_now(), again = began;
+    for (;;) {
         struct np_watch_news news;
         np_watch_read(watch, &news);
-        bool running;
+        bool running, accepted;
         if (is_running(domain, socket, &running, err) < 0)
             return not_known(domain, err);
         if (!running)
             return 0;
-        if (silent == END_SECONDS)
+        double now = np_watch_now();
+        if (now - began >= END_SECONDS)
             return np_fail(err, NP_FAILED,
                            "the backup job of domain %s (socket %s) did not end within %d s of its abort",
                            domain->name, socket, END_SECONDS);
-        if (!aborted && abort_job(domain, &aborted, err) < 0)
-            return not_known(domain, err);
-        if (!np_watch_wait(watch, news.count, 1)) {
-            silent++;
-            aborted = false;
+        if (now >= again) {
+            if (abort_job(domain, &accepted, err) < 0)
+                return not_known(domain, err);
+            again = accepted ? now + AGAIN_SECONDS : now;
         }
+        np_watch_wait(watch, news.count, AGAIN_SECONDS);
     }
 }
 

@@ -14,7 +14,7 @@
 #include "watch.h"
 
 /* libvirt lets a begin wait 30 s for the lock of the domain's jobs; the rest is for a slow machine. */
-#define QUEUE_MS 33000
+#define QUEUE_SECONDS 33
 
 /*
  * No event says that a job begins, so the state is asked for: often enough that its scratch stays small. An
@@ -55,26 +55,31 @@ static void end_watch(struct np_watch **watch)
     np_watch_end(*watch);
 }
 
-/* Nothing must be seen twice: the first look may fall between the other job's end and the start of ours. */
+/* Nothing must be seen twice, a moment apart: the first look may fall between the other job's end and the
+ * start of ours. Events only wake, and there may be many. */
 int np_job_await_begin(struct np_domain *domain, const char *socket, struct np_error *err)
 {
     NP_CLEANUP(end_watch) struct np_watch *watch = NULL;
     if (np_watch_begin(domain->virt->link, domain->ptr, &watch, err) < 0)
         return -1;
-    for (unsigned waited = 0, quiet = 0; waited < QUEUE_MS; waited += LOOK_MS) {
+    const double began = np_watch_now();
+    double quiet = -1; /* since when there is nothing */
+    bool said = false;
+    for (double now = began; now - began < QUEUE_SECONDS; now = np_watch_now()) {
         struct np_watch_news news;
         enum seen seen;
         np_watch_read(watch, &news);
         if (look(domain, socket, &seen, err) < 0)
             return -1;
-        quiet = seen == NOTHING ? quiet + 1 : 0;
-        if (seen == OURS || quiet == 2)
+        if (seen == OURS || (seen == NOTHING && quiet >= 0 && now - quiet >= LOOK_MS / 1000.0))
             return 0;
-        if (seen == ANOTHER && waited == 0)
+        if (seen == ANOTHER && !said)
             np_log_info(
                 "domain %s has another job, and a backup job of a run that was killed may wait for its "
                 "end: watching for it, at most %d s",
-                domain->name, QUEUE_MS / 1000);
+                domain->name, QUEUE_SECONDS);
+        said |= seen == ANOTHER;
+        quiet = seen != NOTHING ? -1 : quiet < 0 ? np_watch_now() : quiet;
         np_watch_wait_ms(watch, news.count, LOOK_MS);
     }
     return 0;

@@ -372,3 +372,10 @@ bool np_watch_wait_ms(struct np_watch *watch, unsigned long seen, unsigned milli
     pthread_mutex_unlock(&lock);
     return came;
 }
+
+double np_watch_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}

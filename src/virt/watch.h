@@ -49,4 +49,7 @@ bool np_watch_wait(struct np_watch *watch, unsigned long seen, unsigned seconds)
 bool np_watch_wait_ms(struct np_watch *watch, unsigned long seen, unsigned milliseconds);
 #define NP_WATCH_FOREVER UINT_MAX /* milliseconds */
 
+/* Seconds of the clock that these waits go by, which never steps. */
+double np_watch_now(void);
+
 #endif

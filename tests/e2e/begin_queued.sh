@@ -44,6 +44,9 @@ touch "$LAB_DIR/tmp/lab.bg.err"
 np_start backup -c "$LAB_URI" -d "$LAB_NAME" -l inc -o "$set"
 lab_eventually "it watches" grep -q "watching for it" "$NP_ERR"
 [ "$(running)" = "$LAB_DIR/jobs/foreign.sock" ] || lab_fail "the foreign job is gone: $(running)"
+# Events are no measure of time: more than one for each look of the whole wait.
+lab_virsh "$(printf "resume $LAB_NAME; suspend $LAB_NAME; %.0s" {1..200})" >/dev/null || lab_fail "no events"
+[ -z "$(grep -v "watching for it" "$NP_ERR")" ] || lab_fail "it does not watch any more: $(cat "$NP_ERR")"
 lab_virsh domjobabort "$LAB_NAME"
 np_wait 0
 grep -q "its job, socket and checkpoint are gone now" "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR")"
