@@ -117,17 +117,25 @@ static void say_blind(struct np_guard *guard, const struct np_error *why)
 }
 
 /* The next event comes when the file has grown by `step`. */
-static void arm(struct np_guard *guard, const struct np_run_disk *disk, uint64_t step)
+static int watch_file(struct np_guard *guard, const struct np_run_disk *disk, uint64_t step,
+                      struct np_error *err)
 {
-    struct np_error err = NP_ERROR_INIT;
     struct stat st;
     bool armed;
-    if (stat(disk->scratch, &st) < 0) {
-        np_fail_errno(&err, NP_FAILED, errno, "%s: cannot look at it", disk->scratch);
-        say_blind(guard, &err);
-    } else if (np_job_watch_scratch(guard->run->job, disk->domain_disk->target, (uint64_t)st.st_size + step,
-                                    &armed, &err) < 0)
-        say_blind(guard, &err);
+    if (stat(disk->scratch, &st) < 0)
+        return np_fail_errno(err, NP_FAILED, errno, "%s: cannot look at it", disk->scratch);
+    return np_job_watch_scratch(guard->run->job, disk->domain_disk->target, (uint64_t)st.st_size + step,
+                                &armed, err);
+}
+
+/* A libvirtd that was restarted has the job: asking whose it is connects to the new one. */
+static void arm(struct np_guard *guard, const struct np_run_disk *disk, uint64_t step)
+{
+    struct np_error err = NP_ERROR_INIT, again = NP_ERROR_INIT;
+    if (watch_file(guard, disk, step, &err) == 0 || np_job_check_ours(guard->run->job, &err) < 0)
+        return;
+    if (watch_file(guard, disk, step, &again) < 0)
+        say_blind(guard, &again);
 }
 
 /* How much one of several that fill the room may write until the next look. */

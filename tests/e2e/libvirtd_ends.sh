@@ -52,6 +52,8 @@ for signal in KILL TERM; do
     again
     lab_io "$LAB_NAME" vda "write -P 0x41 1M 1M" "discard 4M 1M"
     np_wait 0
+    # Its scratch is guarded again.
+    grep -v 'a new one is open' "$NP_ERR" && lab_fail "$signal: it says more than that"
     points=$((points + 1))
     exact "$signal"
     clean "$signal"
