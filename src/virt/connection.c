@@ -123,7 +123,11 @@ static int look_at_uri(struct np_virt *virt, struct np_error *err)
         keep_embedded(virt->conn);
         await_reconnections(virt->conn);
     }
-    return np_link_begin(virt->conn, !embedded, &virt->link, err);
+    struct np_link *link;
+    if (np_link_begin(virt->conn, !embedded, &link, err) < 0)
+        return -1;
+    virt->link = link;
+    return 0;
 }
 
 /*

@@ -7,11 +7,15 @@
 #include "nbdpull/virt.h"
 #include "watch.h"
 
+/*
+ * Any thread may find that the connection broke, and put another one in its place (np_domain_reach, one at a
+ * time). The old one stays as long as the process: who has just taken it from here gets an error from it.
+ */
 struct np_virt {
-    virConnectPtr conn;
+    _Atomic(virConnectPtr) conn;
     char *uri;
-    struct np_link *link;
-    bool gone; /* it broke, and did not come back */
+    _Atomic(struct np_link *) link;
+    bool gone; /* it broke, and did not come back; of np_domain_reach */
 };
 
 /* The connection broke: open another one, with the same watches. Domains must be looked up again. */

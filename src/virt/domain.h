@@ -7,9 +7,9 @@
 #include "connection.h"
 
 struct np_domain {
-    struct np_virt *virt; /* borrowed */
-    virDomainPtr ptr;     /* owned */
-    char *name;           /* owned */
+    struct np_virt *virt;      /* borrowed */
+    _Atomic(virDomainPtr) ptr; /* owned; as the connection's */
+    char *name;                /* owned */
     struct np_uuid uuid;
 };
 
