@@ -50,7 +50,7 @@ static int open_failed(const char *asked, struct np_error *err)
     const char *uri = asked != NULL ? asked : "libvirt (its default URI)";
     const char *text = np_virt_error_text();
     if (asked != NULL && is_embedded(asked)) {
-        if (strstr(text, "driver.pid") != NULL)
+        if (np_virt_error_is_lock() && strstr(text, "driver.pid") != NULL)
             return np_fail(err, NP_BUSY, "%s is held by another process, only one at a time can: %s", uri,
                            text);
         return np_fail(err, NP_FAILED, "cannot open %s: %s", uri, text);

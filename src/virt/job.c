@@ -232,19 +232,17 @@ static const struct np_job_disk *disk_in_text(const struct np_job_spec *spec, co
     return NULL;
 }
 
-/* Fills err from libvirt's error, before anything else is asked of libvirt. */
+/*
+ * Fills err from libvirt's error, before anything else is asked of libvirt. Its text may be in any language:
+ * it gives hints where it can be read, and decides nothing.
+ */
 static void begin_failed(struct np_domain *domain, const struct np_job_spec *spec, struct np_error *err)
 {
     const char *text = np_virt_error_text();
-    int code = np_virt_error_code();
     bool denied = strstr(text, "ermission denied") != NULL;
-    bool another = (code == VIR_ERR_INTERNAL_ERROR && strstr(text, "blockjob") != NULL) ||
-                   (code == VIR_ERR_OPERATION_INVALID && strstr(text, "another backup job") != NULL);
     bool full = strstr(text, "No space left") != NULL;
     const struct np_job_disk *disk = disk_in_text(spec, text);
     np_virt_error(err, "cannot begin the backup job of domain %s", domain->name);
-    if (another)
-        err->class = NP_BUSY;
     if (disk != NULL)
         np_error_where(err, disk->target, NP_NO_OFFSET);
     if (denied)
@@ -265,6 +263,17 @@ static void undo(struct np_domain *domain, const struct np_job_spec *spec)
     err = (struct np_error)NP_ERROR_INIT;
     if (spec->checkpoint != NULL && np_checkpoint_delete(domain, spec->checkpoint, &err) < 0)
         np_log_warning("after a backup job that did not begin: %s", err.message);
+}
+
+/*
+ * A job of somebody else that began since the last look: libvirt's code says nothing. Ours has been undone,
+ * so what is found is not ours.
+ */
+static void look_whether_busy(struct np_domain *domain, struct np_error *err)
+{
+    struct np_error why = NP_ERROR_INIT;
+    if (err->class == NP_FAILED && np_job_check_free(domain, &why) < 0 && why.class == NP_BUSY)
+        err->class = NP_BUSY;
 }
 
 /*
@@ -295,6 +304,7 @@ static int begin_and_read_back(struct np_domain *domain, const struct np_job_spe
     if (virDomainBackupBegin(domain->ptr, backup, checkpoint, begin_flags(domain)) < 0) {
         begin_failed(domain, spec, err);
         undo(domain, spec);
+        look_whether_busy(domain, err);
         return -1;
     }
     running = virDomainBackupGetXMLDesc(domain->ptr, 0);
