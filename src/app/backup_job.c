@@ -138,11 +138,15 @@ static int job_probe(struct np_run *run, struct np_run_disk *disk, bool *usable,
         return 0;
     }
 
+    struct np_error why = NP_ERROR_INIT;
     NP_AUTO_FREE char *xml = NULL;
     size_t size;
-    if (np_set_config_read(run->set, disk->parent->id, "checkpoint.xml", &xml, &size, err) < 0)
-        return -1;
-    struct np_error why = NP_ERROR_INIT;
+    if (np_set_config_read(run->set, disk->parent->id, "checkpoint.xml", &xml, &size, &why) < 0) {
+        np_log_warning("disk %s: libvirt has lost checkpoint %s, it cannot be told again, and the disk is "
+                       "compared with point %s: %s",
+                       target, checkpoint, disk->parent->id, why.message);
+        return 0;
+    }
     if (xml == NULL || np_checkpoint_redefine(run->domain, xml, checkpoint, &why) < 0) {
         np_log_debug("disk %s: checkpoint %s cannot be redefined: %s", target, checkpoint,
                      xml == NULL ? "its XML is not in the set" : why.message);

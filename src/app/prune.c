@@ -56,16 +56,26 @@ static bool is_listed(const struct np_names *names, const char *checkpoint)
     return false;
 }
 
+/* While it is off, libvirt would not look whether an image has such a bitmap. */
+static int tell_by_name(struct np_domain *domain, const char *name, struct np_error *err)
+{
+    bool active, found = false;
+    if (np_domain_is_active(domain, &active, err) < 0 ||
+        (active && np_checkpoint_recall(domain, name, &found, err) < 0))
+        return -1;
+    return found ? 0 : np_fail(err, NP_FAILED, "its XML cannot be read from the set");
+}
+
 static int tell_again(struct np_set *set, struct np_domain *domain, const struct np_point *point,
                       struct np_names *names, struct np_error *err)
 {
+    struct np_error unread = NP_ERROR_INIT;
     NP_AUTO_FREE char *xml = NULL;
     size_t size;
-    if (np_set_config_read(set, point->id, "checkpoint.xml", &xml, &size, err) < 0)
-        return -1;
-    if (xml == NULL)
-        return np_fail(err, NP_FAILED, "its XML is not in the set");
-    if (np_checkpoint_redefine(domain, xml, point->checkpoint, err) < 0)
+    bool saved =
+        np_set_config_read(set, point->id, "checkpoint.xml", &xml, &size, &unread) == 0 && xml != NULL;
+    if ((saved ? np_checkpoint_redefine(domain, xml, point->checkpoint, err)
+               : tell_by_name(domain, point->checkpoint, err)) < 0)
         return -1;
     np_log_info("libvirt had lost checkpoint %s; it has been redefined", point->checkpoint);
     return np_names_add(names, point->checkpoint, err);

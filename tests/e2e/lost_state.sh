@@ -44,6 +44,14 @@ for target in vda vdb; do
     lab_same "$LAB_DIR/out/$target.qcow2" "$LAB_DIR/tmp/$target"
 done
 
+# What was saved of a checkpoint cannot be read: the disk is compared.
+lose
+saved=$(find "$set/config" -path '*0003*/checkpoint.xml')
+rm "$saved" && mkdir "$saved" || lab_fail "no saved checkpoint"
+np 0 backup -c "$LAB_URI" -d "$LAB_NAME" -l inc -o "$set" --json
+grep -q 'lost checkpoint .*compared with point 0003: .*checkpoint.xml' "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR")"
+[ "$(jq -r '.disks[].how' "$NP_OUT" | sort -u)" = scan ] || lab_fail "$(cat "$NP_OUT")"
+
 lose
 np_backup "$LAB_NAME" -l full -o "$set"
 kept=$("$NBDPULL" dump -i "$set" --json | jq -r '.points[-1].checkpoint')
