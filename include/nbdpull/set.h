@@ -245,13 +245,14 @@ struct np_intent_image {
     char path[NP_IMAGE_MAX]; /**< absolute */
 };
 #define NP_SHORT_ID_MAX 16
+#define NP_URI_MAX 1024
 
 /** What a running backup has begun. */
 struct np_intent {
     char point_id[NP_POINT_ID_MAX];     /**< "" for a run without a set: never in a set's own */
     char checkpoint[NP_CHECKPOINT_MAX]; /**< "" none */
     char home[NP_SHORT_ID_MAX];         /**< short id of its set then; "" not known, or without a set */
-    char uri[256];
+    char uri[NP_URI_MAX];
     struct np_uuid domain;
     char socket[108];
     char work_dir[256]; /**< private directory with socket and scratch, removed as a whole */

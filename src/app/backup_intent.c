@@ -7,12 +7,17 @@
 #include "clock.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static int fill_intent(const struct np_run *run, struct np_intent *intent, struct np_error *err)
 {
+    const char *uri = np_virt_uri(run->virt);
+    if (strlen(uri) >= sizeof(intent->uri)) /* cut, it would lead a guardian elsewhere */
+        return np_fail(err, NP_FAILED, "libvirt's URI is longer than %zu bytes: %s", sizeof(intent->uri) - 1,
+                       uri);
     snprintf(intent->point_id, sizeof(intent->point_id), "%s", run->result->point);
     snprintf(intent->checkpoint, sizeof(intent->checkpoint), "%s", run->result->checkpoint);
-    snprintf(intent->uri, sizeof(intent->uri), "%s", np_virt_uri(run->virt));
+    snprintf(intent->uri, sizeof(intent->uri), "%s", uri);
     snprintf(intent->socket, sizeof(intent->socket), "%s", run->socket);
     snprintf(intent->work_dir, sizeof(intent->work_dir), "%s", run->workdir);
     if (run->set != NULL)
