@@ -372,6 +372,7 @@ struct np_checkpoints_request {
     const char *uri;
     const char *domain;
     bool remove; /**< else they are only listed */
+    struct np_cancel *cancel;
 };
 
 struct np_checkpoints_result {

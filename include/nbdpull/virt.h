@@ -25,9 +25,14 @@ struct np_virt;
  *
  * An embedded driver (qemu:///embed?root=DIR) lives on until the process ends, of one root a process; NP_BUSY
  * when another process holds the root.
- * @param uri as virsh -c; NULL: libvirt's default
+ *
+ * A server that accepts and does not answer can hold the call for ever; when somebody asks to stop, the
+ * attempt is given up (its thread stays until the process ends). Not that of an embedded driver, which waits
+ * for nobody.
+ * @param uri    as virsh -c; NULL: libvirt's default
+ * @param cancel borrowed, or NULL
  */
-int np_virt_open(const char *uri, struct np_virt **virt, struct np_error *err);
+int np_virt_open(const char *uri, struct np_cancel *cancel, struct np_virt **virt, struct np_error *err);
 
 /** Its domains, watches and jobs are freed already. Takes NULL. */
 void np_virt_close(struct np_virt *virt);
@@ -63,7 +68,8 @@ int np_domain_is_saved(struct np_domain *domain, bool *saved, struct np_error *e
 
 /**
  * Start a domain that is off, paused, with a mark in its live XML. Refused when it has a saved memory. On
- * failure np_domain_stop_paused tells whether it was started: the connection may have broken before the answer.
+ * failure np_domain_stop_paused tells whether it was started: the connection may have broken before the
+ * answer.
  * @param mark what np_domain_stop_paused must name; UTF-8
  */
 int np_domain_start_paused(struct np_domain *domain, const char *mark, struct np_error *err);
@@ -75,8 +81,8 @@ enum np_stopped {
     NP_STOPPED_NOT_OURS, /**< it is paused, and has no such mark */
 };
 
-/** End, gracefully, a domain that np_domain_start_paused has started and nobody has resumed. A connection that
- * broke is opened again. */
+/** End, gracefully, a domain that np_domain_start_paused has started and nobody has resumed. A connection
+ * that broke is opened again. */
 int np_domain_stop_paused(struct np_domain *domain, const char *mark, enum np_stopped *how,
                           struct np_error *err);
 
@@ -263,8 +269,10 @@ int np_job_end_by_socket(struct np_domain *domain, const char *socket, struct np
  * another job's end. Wait until the job with this socket runs, or none can come any more. Returns at once
  * when it runs, and after 0.2 s when the domain has no job; only another job makes it wait longer. Polls, for
  * libvirt has no event for a job that begins.
+ * @param cancel borrowed, or NULL; it ends the wait, with -1
  */
-int np_job_await_begin(struct np_domain *domain, const char *socket, struct np_error *err);
+int np_job_await_begin(struct np_domain *domain, const char *socket, struct np_cancel *cancel,
+                       struct np_error *err);
 
 /* ---- the agent in the guest ---- */
 

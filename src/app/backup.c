@@ -51,7 +51,7 @@ static int look_at_domain(struct np_run *run, struct np_error *err)
 
 int np_run_open_domain(struct np_run *run, struct np_error *err)
 {
-    if (np_virt_open(run->request->uri, &run->virt, err) < 0 ||
+    if (np_virt_open(run->request->uri, run->request->cancel, &run->virt, err) < 0 ||
         np_domain_find(run->virt, run->request->domain, &run->domain, err) < 0)
         return -1;
     return look_at_domain(run, err);
@@ -80,7 +80,7 @@ static int open_set(struct np_run *run, struct np_error *err)
     if (np_set_open(run->request->set, NP_SET_CREATE, run->request->command, &run->set, err) < 0)
         return -1;
     if (np_set_bind(run->set, np_domain_name(run->domain), &uuid, err) == 0 &&
-        np_recover(run->set, run->domain, &run->frozen_before, err) == 0 &&
+        np_recover(run->set, run->domain, run->request->cancel, &run->frozen_before, err) == 0 &&
         np_set_remove_debris(run->set, err) == 0)
         return 0;
     np_set_abandon(run->set);

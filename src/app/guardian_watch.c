@@ -87,7 +87,7 @@ static int try_once(const struct orphan *orphan, struct np_error *err)
 {
     NP_CLEANUP(close_virt) struct np_virt *virt = NULL;
     NP_CLEANUP(free_domain) struct np_domain *domain = NULL;
-    if (np_virt_open(orphan->intent.uri, &virt, err) < 0 ||
+    if (np_virt_open(orphan->intent.uri, NULL, &virt, err) < 0 ||
         np_domain_find_uuid(virt, &orphan->intent.domain, &domain, err) < 0)
         return -1;
     const struct np_recovery recovery = {.intent = &orphan->intent,

@@ -168,7 +168,7 @@ static int await_begin(struct undoing *undoing, struct np_error *err)
         return 0;
     if (has_checkpoint(domain, undoing->intent->checkpoint, &known, err) < 0)
         return -1;
-    return known ? 0 : np_job_await_begin(domain, undoing->intent->socket, err);
+    return known ? 0 : np_job_await_begin(domain, undoing->intent->socket, undoing->asked->cancel, err);
 }
 
 /* Before the job ends: libvirt removes the scratch with it. */
@@ -490,12 +490,17 @@ static int delete_deferred(struct np_set *set, struct np_domain *domain, struct 
     return np_set_deferred_write(set, &left, err);
 }
 
-int np_recover(struct np_set *set, struct np_domain *domain, bool *frozen, struct np_error *err)
+int np_recover(struct np_set *set, struct np_domain *domain, struct np_cancel *cancel, bool *frozen,
+               struct np_error *err)
 {
     NP_CLEANUP(np_intent_clear) struct np_intent intent = {0};
     struct np_error unread = NP_ERROR_INIT;
-    const struct np_recovery recovery = {
-        .intent = &intent, .set = set, .domain = domain, .frozen = frozen, .unread = &unread};
+    const struct np_recovery recovery = {.intent = &intent,
+                                         .set = set,
+                                         .domain = domain,
+                                         .cancel = cancel,
+                                         .frozen = frozen,
+                                         .unread = &unread};
     bool found = false;
     *frozen = false;
     if (np_set_intent_read(set, &intent, &found, err) < 0) {

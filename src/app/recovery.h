@@ -19,6 +19,7 @@ struct np_recovery {
     bool *frozen;            /**< out, or NULL: the guest could not be thawed */
     struct np_error *unread; /**< out, or NULL: why the set cannot tell what may go, or NP_OK */
     bool begun;              /**< begin is known to have returned: nothing of it can be queued */
+    struct np_cancel *cancel; /**< or NULL; ends the wait for a begin that may be queued */
 };
 
 /**
@@ -36,6 +37,7 @@ int np_put_right(const struct np_recovery *recovery, struct np_error *err);
  * after all that could be done, where points cannot be read that would tell what of it may go.
  * @param frozen out; that run's freeze could not be undone: the intent stays, and this one has to try again
  */
-int np_recover(struct np_set *set, struct np_domain *domain, bool *frozen, struct np_error *err);
+int np_recover(struct np_set *set, struct np_domain *domain, struct np_cancel *cancel, bool *frozen,
+               struct np_error *err);
 
 #endif

@@ -36,8 +36,7 @@ static int print_json(const struct np_checkpoints_result *result, const struct n
 
 static int run(struct np_context *context, int argc, char **argv, struct np_error *err)
 {
-    (void)context;
-    struct np_checkpoints_request request = {0};
+    struct np_checkpoints_request request = {.cancel = context->cancel};
     struct np_common common = {0};
     NP_CLEANUP(np_checkpoints_result_clear) struct np_checkpoints_result result = {0};
     const struct np_option options[] = {

@@ -45,17 +45,18 @@ static bool is_embedded(const char *text)
 }
 
 /* libvirt's text has the cause (socket, permission, lock); this adds what to try. */
-static int open_failed(const char *asked, struct np_error *err)
+static int open_failed(const char *asked, const virError *why, struct np_error *err)
 {
     const char *uri = asked != NULL ? asked : "libvirt (its default URI)";
-    const char *text = np_virt_error_text();
+    const char *text = why != NULL && why->message != NULL ? why->message : "it says no reason";
+    int code = why != NULL ? why->code : VIR_ERR_OK;
     if (asked != NULL && is_embedded(asked)) {
-        if (np_virt_error_is_lock() && strstr(text, "driver.pid") != NULL)
+        if (code == VIR_ERR_SYSTEM_ERROR && why->int1 == EAGAIN && strstr(text, "driver.pid") != NULL)
             return np_fail(err, NP_BUSY, "%s is held by another process, only one at a time can: %s", uri,
                            text);
         return np_fail(err, NP_FAILED, "cannot open %s: %s", uri, text);
     }
-    switch (np_virt_error_code()) {
+    switch (code) {
     case VIR_ERR_AUTH_FAILED:
     case VIR_ERR_AUTH_CANCELLED:
     case VIR_ERR_AUTH_UNAVAILABLE:
@@ -152,7 +153,7 @@ int np_virt_reopen(struct np_virt *virt, struct np_error *err)
     struct np_link *link;
     virt->gone = conn == NULL;
     if (conn == NULL) {
-        open_failed(virt->uri, err);
+        open_failed(virt->uri, virGetLastError(), err);
         return np_error_context(err, "the connection to libvirt broke");
     }
     if (np_link_begin(conn, true, &link, err) < 0) {
@@ -167,12 +168,110 @@ int np_virt_reopen(struct np_virt *virt, struct np_error *err)
     return 0;
 }
 
+/* ---- opening, while somebody may ask to stop ---- */
+
+/* An attempt in a thread of its own. Whoever is through with it last frees it. */
+struct attempt {
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t changed;
+    bool over, asked; /* it has come to its end; somebody asks to stop */
+    bool left;        /* nobody waits for it any more */
+    char *uri;        /* owned; NULL: libvirt's default */
+    virConnectPtr conn;
+    virErrorPtr error; /* owned; that of the thread */
+};
+
+static void free_attempt(struct attempt *attempt)
+{
+    pthread_mutex_destroy(&attempt->lock);
+    pthread_cond_destroy(&attempt->changed);
+    virFreeError(attempt->error);
+    free(attempt->uri);
+    free(attempt);
+}
+
+static void *attempt_thread(void *ctx)
+{
+    struct attempt *attempt = ctx;
+    virConnectPtr conn = virConnectOpen(attempt->uri);
+    virErrorPtr error = conn == NULL ? virSaveLastError() : NULL;
+    pthread_mutex_lock(&attempt->lock);
+    attempt->conn = conn;
+    attempt->error = error;
+    attempt->over = true;
+    bool left = attempt->left;
+    pthread_cond_signal(&attempt->changed);
+    pthread_mutex_unlock(&attempt->lock);
+    if (left && conn != NULL)
+        virConnectClose(conn);
+    if (left)
+        free_attempt(attempt);
+    return NULL;
+}
+
+static void on_cancel(void *ctx)
+{
+    struct attempt *attempt = ctx;
+    pthread_mutex_lock(&attempt->lock);
+    attempt->asked = true;
+    pthread_cond_signal(&attempt->changed);
+    pthread_mutex_unlock(&attempt->lock);
+}
+
+static int begin_attempt(const char *uri, struct attempt **out, struct np_error *err)
+{
+    struct attempt *attempt = calloc(1, sizeof(*attempt));
+    pthread_t thread;
+    if (attempt == NULL || (uri != NULL && (attempt->uri = strdup(uri)) == NULL)) {
+        free(attempt);
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot connect to libvirt");
+    }
+    pthread_mutex_init(&attempt->lock, NULL);
+    pthread_cond_init(&attempt->changed, NULL);
+    int failed = pthread_create(&thread, NULL, attempt_thread, attempt);
+    if (failed != 0) {
+        free_attempt(attempt);
+        return np_fail_errno(err, NP_FAILED, failed, "cannot start the thread that connects to libvirt");
+    }
+    pthread_detach(thread);
+    *out = attempt;
+    return 0;
+}
+
+static int open_cancellable(const char *uri, struct np_cancel *cancel, virConnectPtr *conn,
+                            struct np_error *err)
+{
+    struct attempt *attempt = NULL;
+    struct np_cancel_entry entry;
+    if (np_cancel_check(cancel, err) < 0 || begin_attempt(uri, &attempt, err) < 0)
+        return -1;
+    np_cancel_add(cancel, &entry, on_cancel, attempt);
+    pthread_mutex_lock(&attempt->lock);
+    while (!attempt->over && !attempt->asked)
+        pthread_cond_wait(&attempt->changed, &attempt->lock);
+    pthread_mutex_unlock(&attempt->lock);
+    np_cancel_remove(cancel, &entry);
+
+    pthread_mutex_lock(&attempt->lock);
+    bool over = attempt->over;
+    attempt->left = true;
+    pthread_mutex_unlock(&attempt->lock);
+    if (!over) {
+        np_cancel_check(cancel, err);
+        return np_error_context(err, "while connecting to libvirt");
+    }
+    *conn = attempt->conn;
+    int result = *conn == NULL ? open_failed(uri, attempt->error, err) : 0;
+    free_attempt(attempt);
+    return result;
+}
+
 static void close_pointed(struct np_virt **virt)
 {
     np_virt_close(*virt);
 }
 
-int np_virt_open(const char *uri, struct np_virt **out, struct np_error *err)
+int np_virt_open(const char *uri, struct np_cancel *cancel, struct np_virt **out, struct np_error *err)
 {
     const char *asked = uri;
     if (asked == NULL)
@@ -187,9 +286,13 @@ int np_virt_open(const char *uri, struct np_virt **out, struct np_error *err)
     NP_CLEANUP(close_pointed) struct np_virt *virt = calloc(1, sizeof(*virt));
     if (virt == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot connect to libvirt");
-    virt->conn = virConnectOpen(asked);
-    if (virt->conn == NULL)
-        return open_failed(asked, err);
+    virConnectPtr conn = NULL;
+    bool embedded = asked != NULL && is_embedded(asked);
+    if (!embedded && open_cancellable(asked, cancel, &conn, err) < 0)
+        return -1;
+    if (embedded && (conn = virConnectOpen(asked)) == NULL)
+        return open_failed(asked, virGetLastError(), err);
+    virt->conn = conn;
     if (look_at_uri(virt, err) < 0)
         return -1;
     *out = NP_STEAL(virt);

@@ -55,13 +55,16 @@ static void end_watch(struct np_watch **watch)
     np_watch_end(*watch);
 }
 
+static void wake(void *watch)
+{
+    np_watch_wake(watch);
+}
+
 /* Nothing must be seen twice, a moment apart: the first look may fall between the other job's end and the
  * start of ours. Events only wake, and there may be many. */
-int np_job_await_begin(struct np_domain *domain, const char *socket, struct np_error *err)
+static int await_begin(struct np_domain *domain, const char *socket, struct np_watch *watch,
+                       struct np_cancel *cancel, struct np_error *err)
 {
-    NP_CLEANUP(end_watch) struct np_watch *watch = NULL;
-    if (np_watch_begin(domain->virt->link, domain->ptr, &watch, err) < 0)
-        return -1;
     const double began = np_watch_now();
     double quiet = -1; /* since when there is nothing */
     bool said = false;
@@ -69,7 +72,7 @@ int np_job_await_begin(struct np_domain *domain, const char *socket, struct np_e
         struct np_watch_news news;
         enum seen seen;
         np_watch_read(watch, &news);
-        if (look(domain, socket, &seen, err) < 0)
+        if (np_cancel_check(cancel, err) < 0 || look(domain, socket, &seen, err) < 0)
             return -1;
         if (seen == OURS || (seen == NOTHING && quiet >= 0 && now - quiet >= LOOK_MS / 1000.0))
             return 0;
@@ -83,4 +86,17 @@ int np_job_await_begin(struct np_domain *domain, const char *socket, struct np_e
         np_watch_wait_ms(watch, news.count, LOOK_MS);
     }
     return 0;
+}
+
+int np_job_await_begin(struct np_domain *domain, const char *socket, struct np_cancel *cancel,
+                       struct np_error *err)
+{
+    NP_CLEANUP(end_watch) struct np_watch *watch = NULL;
+    struct np_cancel_entry entry;
+    if (np_watch_begin(domain->virt->link, domain->ptr, &watch, err) < 0)
+        return -1;
+    np_cancel_add(cancel, &entry, wake, watch);
+    int result = await_begin(domain, socket, watch, cancel, err);
+    np_cancel_remove(cancel, &entry);
+    return result;
 }

@@ -1,6 +1,5 @@
 #include "virt_error.h"
 
-#include <errno.h>
 #include <libvirt/virterror.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,12 +8,6 @@
 int np_virt_error_code(void)
 {
     return virGetLastErrorCode();
-}
-
-bool np_virt_error_is_lock(void)
-{
-    const virError *error = virGetLastError();
-    return error != NULL && error->code == VIR_ERR_SYSTEM_ERROR && error->int1 == EAGAIN;
 }
 
 const char *np_virt_error_text(void)

@@ -16,9 +16,6 @@ int np_virt_error(struct np_error *err, const char *format, ...) __attribute__((
 /* Code (virErrorNumber) of this thread's last error. */
 int np_virt_error_code(void);
 
-/* Was this thread's last error a lock of a file that another process has? */
-bool np_virt_error_is_lock(void);
-
 /* Text of this thread's last error; borrowed until the next call of libvirt. */
 const char *np_virt_error_text(void);
 

@@ -133,7 +133,7 @@ static int setup(void **state)
     if (mkdtemp(lab.root) == NULL || write_config() < 0 || make_images() < 0)
         return -1;
     snprintf(lab.uri, sizeof(lab.uri), "qemu:///embed?root=%s", lab.root);
-    if (np_virt_open(lab.uri, &lab.virt, &err) < 0 || start_domain() < 0 ||
+    if (np_virt_open(lab.uri, NULL, &lab.virt, &err) < 0 || start_domain() < 0 ||
         np_domain_find(lab.virt, "virt-embed", &lab.domain, &err) < 0) {
         print_message("%s\n", err.message);
         return -1;
@@ -275,7 +275,7 @@ static void test_connection__reopening_the_root_in_one_process_works(void **stat
     NEEDS_LAB();
     struct np_error err = NP_ERROR_INIT;
     struct np_virt *second = NULL;
-    ok(np_virt_open(lab.uri, &second, &err));
+    ok(np_virt_open(lab.uri, NULL, &second, &err));
     assert_string_equal(np_virt_uri(second), lab.uri);
     np_virt_close(second);
     bool active = false;
@@ -775,7 +775,7 @@ static void open_only(const char *uri)
 {
     struct np_error err = NP_ERROR_INIT;
     struct np_virt *virt = NULL;
-    puts(np_virt_open(uri, &virt, &err) == 0 ? "opened" : err.message);
+    puts(np_virt_open(uri, NULL, &virt, &err) == 0 ? "opened" : err.message);
     fflush(stdout);
     _exit(0);
 }

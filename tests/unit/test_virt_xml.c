@@ -31,7 +31,7 @@ static void test_connection__remote_uris_are_refused_before_opening(void **state
     for (size_t i = 0; i < NP_ARRAY_SIZE(remote); i++) {
         struct np_error err = NP_ERROR_INIT;
         struct np_virt *virt = NULL;
-        fails(NP_FAILED, np_virt_open(remote[i], &virt, &err));
+        fails(NP_FAILED, np_virt_open(remote[i], NULL, &virt, &err));
         assert_null(virt);
         assert_true(has(err.message, "remote URI"));
         assert_true(has(err.message, remote[i]));
@@ -44,7 +44,7 @@ static void test_connection__remote_default_is_refused_too(void **state)
     struct np_error err = NP_ERROR_INIT;
     struct np_virt *virt = NULL;
     setenv("LIBVIRT_DEFAULT_URI", "qemu+ssh://host.invalid/system", 1);
-    fails(NP_FAILED, np_virt_open(NULL, &virt, &err));
+    fails(NP_FAILED, np_virt_open(NULL, NULL, &virt, &err));
     unsetenv("LIBVIRT_DEFAULT_URI");
     assert_true(has(err.message, "remote URI"));
 }
@@ -56,7 +56,7 @@ static void test_connection__aliases_and_nonsense_are_refused(void **state)
     for (size_t i = 0; i < NP_ARRAY_SIZE(wrong); i++) {
         struct np_error err = NP_ERROR_INIT;
         struct np_virt *virt = NULL;
-        fails(NP_FAILED, np_virt_open(wrong[i], &virt, &err));
+        fails(NP_FAILED, np_virt_open(wrong[i], NULL, &virt, &err));
         assert_true(has(err.message, "not a libvirt URI"));
     }
 }
@@ -66,7 +66,7 @@ static void test_connection__unreachable_daemon_says_what_to_try(void **state)
     (void)state;
     struct np_error err = NP_ERROR_INIT;
     struct np_virt *virt = NULL;
-    fails(NP_FAILED, np_virt_open("qemu:///system?socket=/nonexistent/libvirt-sock", &virt, &err));
+    fails(NP_FAILED, np_virt_open("qemu:///system?socket=/nonexistent/libvirt-sock", NULL, &virt, &err));
     assert_true(has(err.message, "/nonexistent/libvirt-sock"));
     assert_true(has(err.message, "systemctl status libvirtd"));
 }
@@ -78,7 +78,7 @@ static void test_connection__test_driver_finds_its_domain(void **state)
     struct np_error err = NP_ERROR_INIT;
     struct np_virt *virt = NULL;
     struct np_domain *domain = NULL;
-    ok(np_virt_open("test:///default", &virt, &err));
+    ok(np_virt_open("test:///default", NULL, &virt, &err));
     assert_string_equal(np_virt_uri(virt), "test:///default");
     ok(np_domain_find(virt, "test", &domain, &err));
     bool active = false;
