@@ -250,7 +250,7 @@ static int defer_checkpoint(struct undoing *undoing, struct np_error *err)
 static int take_back_bitmaps(struct undoing *undoing, struct np_error *err)
 {
     bool was = false;
-    if (undoing->committed || undoing->needed || undoing->asked->set == NULL)
+    if (undoing->committed || undoing->needed)
         return 0;
     if (np_off_take_back(undoing->asked->domain, undoing->intent, &was, err) < 0)
         return -1;

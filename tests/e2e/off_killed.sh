@@ -97,3 +97,18 @@ killed both running "" "bitmap --add -f qcow2 $vda" 4 # and the guest has it by 
 killed program off "qemu-nbd" "" 5                    # both bitmaps, a server that is just starting
 killed both running "" "bitmap --add -f qcow2 $vdb" 6
 killed both off "bitmap --remove" "" 8                # committed, before pruning
+
+# Its set is gone, too: the guardian knows of images and bitmap from the run, and that it was far from its commit.
+checkpoints >"$LAB_DIR/tmp/before"
+np_start backup -c "$LAB_URI" -d "$LAB_NAME" -l full -o "$LAB_DIR/gone" --bwlimit 1M
+is_reading() { [ -n "$(find "$LAB_DIR/gone/streams" -name '*.nbp' 2>/dev/null)" ]; }
+lab_eventually "the images are read" is_reading
+[ "$(checkpoints)" != "$(cat "$LAB_DIR/tmp/before")" ] || lab_fail "no checkpoint: this test tests nothing"
+rm -r "$LAB_DIR/gone"
+kill -9 "$NP_PID"
+np_wait 137
+lab_eventually "the guardian ends" is_unlocked
+grep -q 'did not come to its end: its .*checkpoint.* gone now' "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR")"
+for is in "$(checkpoints)" "$(bitmaps "$vda")" "$(bitmaps "$vdb")"; do
+    [ "$is" = "$(cat "$LAB_DIR/tmp/before")" ] || lab_fail "a killed run whose set is gone left $is"
+done
