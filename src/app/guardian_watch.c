@@ -100,14 +100,23 @@ static int try_once(const struct orphan *orphan, struct np_error *err)
     return np_put_right(&recovery, err);
 }
 
+/* A libvirtd that hangs holds a try until it is ended, and another one is there a moment later. Once: what
+ * else lasts so long may last for ever. */
 static int put_right(const struct orphan *orphan, struct np_error *err)
 {
-    double until = np_clock_seconds() + TRY_SECONDS;
+    double began = np_clock_seconds(), until = began + TRY_SECONDS;
+    bool hung = false;
     while (try_once(orphan, err) < 0) {
+        double now = np_clock_seconds();
         np_log_debug("guardian: %s", err->message);
-        if (np_clock_seconds() > until)
+        if (!hung && now - began > TRY_SECONDS / 2.0) {
+            hung = true;
+            until = now + TRY_SECONDS;
+        }
+        if (now > until)
             return -1;
         poll(NULL, 0, TRY_AGAIN_MS);
+        began = np_clock_seconds();
         *err = (struct np_error)NP_ERROR_INIT;
     }
     return 0;

@@ -1,7 +1,7 @@
 /*
  * Preloaded: the time of day is what the file $CLOCK_SHIFT says, in seconds before (-) or after the real one,
  * and changes when the file does. CLOCK_MONOTONIC goes on as ever, as it does when somebody sets a machine's
- * clock.
+ * clock; the file $CLOCK_LATER puts it forward, for what would have to be waited for.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -11,10 +11,10 @@
 
 typedef int gettime_function(clockid_t clock, struct timespec *now);
 
-static long long shift(void)
+static long long shift(const char *variable)
 {
     long long seconds = 0;
-    const char *path = getenv("CLOCK_SHIFT");
+    const char *path = getenv(variable);
     FILE *file = path == NULL ? NULL : fopen(path, "re");
     if (file != NULL) {
         if (fscanf(file, "%lld", &seconds) != 1)
@@ -29,7 +29,9 @@ int clock_gettime(clockid_t clock, struct timespec *now)
     gettime_function *real = (gettime_function *)dlsym(RTLD_NEXT, "clock_gettime");
     int result = real == NULL ? -1 : real(clock, now);
     if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-        now->tv_sec += shift();
+        now->tv_sec += shift("CLOCK_SHIFT");
+    if (result == 0 && clock == CLOCK_MONOTONIC)
+        now->tv_sec += shift("CLOCK_LATER");
     return result;
 }
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # libvirtd is killed or stopped in the middle of the pull. QEMU goes on serving the job and a new libvirtd knows it:
-# where one comes, the backup is committed; where none does, it fails in one line and the next run is exact.
+# where one comes, the backup is committed; where none does, it fails in one line and the next run is exact. Nor does the
+# guardian miss the one that comes after one that hung.
 # labs: system
 . "$(dirname "$0")/lab.sh"
 lab_start
@@ -86,4 +87,24 @@ np_backup "$LAB_NAME" -l inc -o "$set"
 points=$(np_points "$set" | wc -w)
 exact "in begin"
 clean "in begin"
+
+# It hangs, for longer than a guardian tries, and is killed then: the guardian is not gone before the next one is there.
+if ! lab_is_sanitised; then
+    echo 0 >"$LAB_DIR/later"
+    LD_PRELOAD=$NBDPULL_CLOCK CLOCK_LATER=$LAB_DIR/later np_start_slow "$LAB_NAME" "$set"
+    guardian=$(np_guardian)
+    sockets() { find "/proc/$guardian/fd" -lname 'socket:*' 2>/dev/null | wc -l; }
+    asks() { [ "$(sockets)" -gt "$before" ]; }
+    before=$(sockets)
+    kill -s STOP "$(cat "$LAB_DIR/libvirtd.pid")"
+    kill -9 "$NP_PID"
+    np_wait 137
+    lab_eventually "the guardian asks libvirtd" asks
+    echo 100 >"$LAB_DIR/later"
+    end KILL
+    again
+    lab_eventually "the guardian ends" lab_has_ended "$guardian"
+    grep -q 'did not come to its end: its job, .* gone now' "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR")"
+    clean "a libvirtd that hung"
+fi
 exit 0
