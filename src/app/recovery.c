@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define NOTES_MAX 8
 
@@ -246,12 +247,23 @@ static int defer_checkpoint(struct undoing *undoing, struct np_error *err)
                : np_set_deferred_write(set, &names, err);
 }
 
+/* Its file system may come back, with a bitmap that records for ever. */
+static bool is_image_away(const struct np_intent *intent)
+{
+    for (size_t i = 0; i < intent->image_count; i++)
+        if (access(intent->images[i].path, F_OK) < 0)
+            return true;
+    return false;
+}
+
 /* While the images are in nobody's hands, or by libvirt if the guest was started since. */
 static int take_back_bitmaps(struct undoing *undoing, struct np_error *err)
 {
     bool was = false;
     if (undoing->committed || undoing->needed)
         return 0;
+    if (undoing->asked->domain != NULL && !undoing->active && is_image_away(undoing->intent))
+        return defer_checkpoint(undoing, err);
     if (np_off_take_back(undoing->asked->domain, undoing->intent, &was, err) < 0)
         return -1;
     note(undoing, was, "checkpoint");

@@ -98,6 +98,20 @@ killed program off "qemu-nbd" "" 5                    # both bitmaps, a server t
 killed both running "" "bitmap --add -f qcow2 $vdb" 6
 killed both off "bitmap --remove" "" 8                # committed, before pruning
 
+# An image that is away when the next backup comes, as after a power cut: its bitmap is not forgotten.
+np_start backup -c "$LAB_URI" -d "$LAB_NAME" -l full -o "$set" --bwlimit 1M
+has_stream() { [ -n "$(find "$set/streams" -name '*.nbp' -newer "$LAB_DIR/tmp/lab.began")" ]; }
+lab_eventually "the images are read" has_stream
+kill -9 "$(np_guardian)" "$NP_PID"
+np_wait 137
+mv "$vda" "$vda.away"
+np 1 backup -c "$LAB_URI" -d "$LAB_NAME" -l inc -o "$set"
+mv "$vda.away" "$vda"
+np_backup "$LAB_NAME" -l inc -o "$set" --require-bitmap -x vdc
+for is in "$(bitmaps "$vda")" "$(bitmaps "$vdb")"; do
+    [ "$is" = "$(checkpoints)" ] || lab_fail "bitmaps $is, but the checkpoints are $(checkpoints)"
+done
+
 # Its set is gone, too: the guardian knows of images and bitmap from the run, and that it was far from its commit.
 checkpoints >"$LAB_DIR/tmp/before"
 np_start backup -c "$LAB_URI" -d "$LAB_NAME" -l full -o "$LAB_DIR/gone" --bwlimit 1M
