@@ -67,8 +67,8 @@ static int refuse_duplicates(const struct np_set *set, const struct np_points *p
         for (size_t j = 0; j < points->list[i].disk_count; j++)
             if (points->list[i].disks[j].stored)
                 disks[count++] = &points->list[i].disks[j];
-    qsort(disks, count, sizeof(*disks),
-          compare_streams); /* NOLINT(bugprone-sizeof-expression): of pointers */
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): of pointers */
+    qsort(disks, count, sizeof(*disks), compare_streams);
     for (size_t i = 1; i < count; i++)
         if (np_uuid_equal(&disks[i]->stream_uuid, &disks[i - 1]->stream_uuid))
             return np_fail(
