@@ -99,7 +99,6 @@ struct np_domain_disk {
     uint64_t size;                          /**< virtual size, bytes; 0 when not known */
     uint32_t logical_block, physical_block; /**< bytes; 0 when libvirt does not say */
     uint64_t image_dev, image_ino;          /**< of a local image (a block device's own number); else 0, 0 */
-    bool image_is_block;                    /**< a block device, whatever its type says */
     bool is_shareable;                      /**< others may write to it too */
     bool can_backup;                        /**< takes part in a pull backup */
     bool can_bitmap;                        /**< can hold a dirty bitmap, so takes part in checkpoints */

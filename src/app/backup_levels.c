@@ -100,12 +100,10 @@ static int open_base(struct np_run *run, struct np_run_disk *disk, struct np_err
     return np_origin_open_disk(&origin, disk->domain_disk->target, true, &disk->base, err);
 }
 
-/* The number of a file system's device is another one after a boot, or after each mount: a file is its inode.
- * The node of a block device has a new inode after each boot: there its own number counts. */
 static bool same_image(const struct np_domain_disk *now, const struct np_point_disk *then)
 {
     return strcmp(now->source != NULL ? now->source : "", then->image) == 0 &&
-           (now->image_is_block ? now->image_dev == then->image_dev : now->image_ino == then->image_ino);
+           now->image_dev == then->image_dev && now->image_ino == then->image_ino;
 }
 
 /* Scan or bitmap? */

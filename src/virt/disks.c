@@ -239,8 +239,7 @@ void np_disks_look_at_image(struct np_domain_disk *disk)
     struct stat st;
     if (stat(disk->source, &st) < 0)
         return;
-    disk->image_is_block = S_ISBLK(st.st_mode);
-    disk->image_dev = disk->image_is_block ? st.st_rdev : st.st_dev;
+    disk->image_dev = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
     disk->image_ino = st.st_ino;
     if (!disk->can_bitmap || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
         return;
