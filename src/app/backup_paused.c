@@ -123,6 +123,9 @@ int np_run_stop_guest(struct np_run *run, struct np_error *err)
             "domain %s, which was started paused for the backup, was taken over by somebody: it is left "
             "as it is",
             np_domain_name(run->domain));
+    else if (how == NP_STOPPED_NOT_OURS) /* libvirtd may have died between the start and the mark */
+        np_log_warning("domain %s is paused, and this run may have started it: `virsh destroy %s` ends it",
+                       np_domain_name(run->domain), np_domain_name(run->domain));
     run->start_tried = run->guest_started = false;
     return 0;
 }

@@ -2,74 +2,56 @@
  * A guest that was off, started paused for a backup. A mark in its live XML tells whose it is: it is gone
  * when the domain ends, so that one which somebody starts later is never taken for it.
  *
- * The mark must be there from the first moment: put in afterwards, it is missing for ever where libvirtd dies
- * in between. So the domain is not started from its configuration but from a copy with the mark in it (as by
- * `virsh create` of a domain that is defined): the configuration stays as it is. Where libvirtd dies in the
- * middle of the start, its next one ends what has not come to be.
+ * Not started from a copy of its configuration with the mark in it: where libvirt 9.0 refuses such a start
+ * early, it keeps the copy as the domain's, and what is defined afterwards is lost.
  */
 #include "domain.h"
 #include "nbdpull/cleanup.h"
 #include "virt_error.h"
 #include "xml.h"
 
+#include <errno.h>
 #include <libvirt/virterror.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MARK_PREFIX "nbdpull"
 #define MARK_URI "urn:nbdpull:run"
 #define MARK_ELEMENT "run"
 
-/* Of an earlier run, where somebody has defined the domain from its live XML. */
-static int remove_marks(xmlDocPtr doc, struct np_error *err)
+/* @param element out, owned (free) */
+static int mark_element(struct np_domain *domain, const char *mark, char **element, struct np_error *err)
 {
-    return np_xml_remove_all(doc, "/domain/metadata/*[namespace-uri()='" MARK_URI "']", err);
-}
-
-static bool add_mark(xmlDocPtr doc, const char *mark)
-{
-    xmlNodePtr domain = xmlDocGetRootElement(doc), metadata = np_xml_child(domain, "metadata");
-    if (metadata == NULL)
-        metadata = np_xml_add(domain, "metadata");
-    xmlNodePtr element = metadata == NULL ? NULL : np_xml_add(metadata, MARK_ELEMENT);
-    xmlNsPtr namespace =
-        element == NULL ? NULL : xmlNewNs(element, (const xmlChar *)MARK_URI, (const xmlChar *)MARK_PREFIX);
-    if (namespace == NULL)
-        return false;
-    xmlSetNs(element, namespace);
-    return np_xml_set_text(element, mark);
-}
-
-/* With its passwords, for somebody may resume it. @param xml out, owned (free) */
-static int marked_xml(struct np_domain *domain, const char *mark, char **xml, struct np_error *err)
-{
-    NP_XML_DOC xmlDocPtr doc = NULL;
-    NP_AUTO_FREE char *defined =
-        virDomainGetXMLDesc(domain->ptr, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
-    if (defined == NULL)
-        return np_virt_error(err, "cannot get the XML of domain %s", domain->name);
-    if (np_xml_parse(defined, "domain XML", "domain", &doc, err) < 0 || remove_marks(doc, err) < 0)
-        return -1;
-    if (!add_mark(doc, mark))
-        return np_fail(err, NP_FAILED,
-                       "cannot mark domain %s as started by this run: out of memory, or not UTF-8: %s",
-                       domain->name, mark);
-    return np_xml_dump(doc, xml, err);
+    xmlChar *text = xmlEncodeSpecialChars(NULL, (const xmlChar *)mark);
+    int length =
+        text == NULL ? -1 : asprintf(element, "<" MARK_ELEMENT ">%s</" MARK_ELEMENT ">", (char *)text);
+    xmlFree(text);
+    if (length >= 0)
+        return 0;
+    *element = NULL;
+    return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot mark domain %s as started by this run",
+                         domain->name);
 }
 
 int np_domain_start_paused(struct np_domain *domain, const char *mark, struct np_error *err)
 {
-    NP_AUTO_FREE char *xml = NULL;
+    NP_AUTO_FREE char *element = NULL;
     bool saved;
-    if (np_domain_is_saved(domain, &saved, err) < 0 || marked_xml(domain, mark, &xml, err) < 0)
+    if (np_domain_is_saved(domain, &saved, err) < 0 || mark_element(domain, mark, &element, err) < 0)
         return -1;
-    if (saved) /* since the run looked first */
+    if (saved) /* since the run looked first: a start would use it up */
         return np_fail(err, NP_FAILED, "domain %s has a saved memory by now, and is not started",
                        domain->name);
-    virDomainPtr started = virDomainCreateXML(domain->virt->conn, xml, VIR_DOMAIN_START_PAUSED);
-    if (started == NULL)
+    if (virDomainCreateWithFlags(domain->ptr, VIR_DOMAIN_START_PAUSED) < 0)
         return np_virt_error(err, "cannot start domain %s, paused, to read its disks", domain->name);
-    virDomainFree(started);
-    return 0;
+    if (virDomainSetMetadata(domain->ptr, VIR_DOMAIN_METADATA_ELEMENT, element, MARK_PREFIX, MARK_URI,
+                             VIR_DOMAIN_AFFECT_LIVE) == 0)
+        return 0;
+    np_virt_error(err, "cannot mark domain %s as started by this run", domain->name);
+    virDomainDestroyFlags(domain->ptr,
+                          VIR_DOMAIN_DESTROY_GRACEFUL); /* without the mark nobody would know it */
+    return -1;
 }
 
 static bool has_mark(struct np_domain *domain, const char *mark)
