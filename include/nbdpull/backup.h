@@ -94,15 +94,19 @@ struct np_trust {
  * Look for a proof that the dirty bitmap is wrong, before anything is written: clean granules that were zero
  * in the base and are allocated now must still be zero; and a bounded sample of clean granules with data (the
  * first, the last 2 MiB and up to 64 between, chosen by seed) must have the base's hashes. Finding none is a
- * probability, not a proof: a write from outside into a granule that was not looked at stays unseen.
+ * probability, not a proof: a write from outside into a granule that was not looked at stays unseen. That the
+ * image is not a rival's is certain as far as it matters: where their bases differ in clean granules with
+ * data, one of those was read.
  * @param source opened with its dirty bitmap
- * @param base   its chain is at its start, and at its end afterwards
- * @return 0 with the verdict in trust; -1: NP_DAMAGED when the base's index is damaged, else as the source
- * fails
+ * @param base   its chain is at its start, and anywhere afterwards
+ * @param rivals the states of other disks at the same point that had a bitmap of the same name; their chains
+ *               have hashes, and are anywhere before and afterwards
+ * @return 0 with the verdict in trust; -1: NP_DAMAGED when the base's index is damaged (a rival's: not
+ * believed), else as the source fails
  */
 int np_backup_trust(const struct np_source *source, const struct np_geometry *geometry,
-                    const struct np_base *base, uint64_t seed, struct np_cancel *cancel,
-                    struct np_trust *trust, struct np_error *err);
+                    const struct np_base *base, const struct np_base *rivals, size_t rival_count,
+                    uint64_t seed, struct np_cancel *cancel, struct np_trust *trust, struct np_error *err);
 
 /** What block status says of the granules in scope; bytes. */
 struct np_backup_sums {

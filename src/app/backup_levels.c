@@ -8,8 +8,10 @@
 #include "nbdpull/cleanup.h"
 #include "nbdpull/log.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool is_chain_level(const char *level)
@@ -249,15 +251,82 @@ enum np_scope np_run_scope(const struct np_run_disk *disk)
     return scopes[disk->mode];
 }
 
+/* Other disks that had a bitmap of the same name at the parent point: the image may have become one of
+ * theirs. */
+struct rivals {
+    struct np_base *bases;         /* owned; their chains are the run's, or of `opened` */
+    struct np_origin_disk *opened; /* owned: those that the run does not build on */
+    size_t count, opened_count;
+};
+
+static void rivals_clear(struct rivals *rivals)
+{
+    struct np_origin origin = {.fd = -1};
+    for (size_t i = 0; i < rivals->opened_count; i++)
+        np_origin_close_disk(&origin, &rivals->opened[i]);
+    free(rivals->opened);
+    free(rivals->bases);
+}
+
+/* The chain of that disk at that point, if the run has it open. Borrowed */
+static struct np_chain *chain_in_run(const struct np_run *run, const struct np_point *point,
+                                     const struct np_point_disk *disk)
+{
+    for (size_t i = 0; i < run->disk_count; i++)
+        if (run->disks[i].parent == point && run->disks[i].parent_disk == disk)
+            return run->disks[i].base.chain;
+    return NULL;
+}
+
+/* @return 1, or 0 when one's chain is broken: then nothing is told from it, and why says so; -1 error */
+static int find_rivals(const struct np_run *run, struct np_run_disk *disk, struct rivals *rivals,
+                       struct np_error *err)
+{
+    const struct np_point *point = disk->parent;
+    rivals->bases = calloc(point->disk_count, sizeof(*rivals->bases));
+    rivals->opened = calloc(point->disk_count, sizeof(*rivals->opened));
+    if (rivals->bases == NULL || rivals->opened == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "disk %s", disk->domain_disk->target);
+    for (size_t i = 0; i < point->disk_count; i++) {
+        const struct np_point_disk *other = &point->disks[i];
+        struct np_origin origin = {.set = run->set, .points = run->points, .point = point, .fd = -1};
+        struct np_error broken = NP_ERROR_INIT;
+        if (!other->stored || other == disk->parent_disk ||
+            strcmp(other->checkpoint, disk->parent_disk->checkpoint) != 0)
+            continue;
+        struct np_chain *chain = chain_in_run(run, point, other);
+        if (chain == NULL) {
+            struct np_origin_disk *opened = &rivals->opened[rivals->opened_count];
+            if (np_origin_open_disk(&origin, other->target, true, opened, &broken) < 0) {
+                say_why(disk, "it cannot be told from disk %s, whose chain is broken", other->target);
+                np_log_warning(
+                    "disk %s: %s: the bitmap is not believed and the disk is compared with point %s",
+                    disk->domain_disk->target, disk->result->why, point->id);
+                return 0;
+            }
+            rivals->opened_count++;
+            chain = opened->chain;
+        }
+        rivals->bases[rivals->count++] = (struct np_base){.chain = chain, .size = other->virtual_size};
+    }
+    return 1;
+}
+
 static int check_bitmap(struct np_run *run, struct np_run_disk *disk, struct np_error *err)
 {
     struct np_base base;
     struct np_trust trust;
+    NP_CLEANUP(rivals_clear) struct rivals rivals = {.count = 0};
     const struct np_geometry geometry = np_run_geometry(disk);
     struct np_uuid random; /* new for each run: what one sample has missed, the next may see */
+    int found = find_rivals(run, disk, &rivals, err);
+    if (found <= 0) {
+        set_mode(run, disk, NP_MODE_SCAN);
+        return found;
+    }
     if (np_uuid_random(&random, err) < 0 || np_run_begin_base(disk, &base, err) < 0 ||
-        np_backup_trust(&disk->source, &geometry, &base, np_get_le64(random.bytes), run->request->cancel,
-                        &trust, err) < 0)
+        np_backup_trust(&disk->source, &geometry, &base, rivals.bases, rivals.count,
+                        np_get_le64(random.bytes), run->request->cancel, &trust, err) < 0)
         return -1;
     if (!trust.believed) {
         np_log_warning(

@@ -3,6 +3,8 @@
  *
  * One walk over the base's index beside the extents. It reads clean granules that were zero and are allocated
  * now at once, and keeps a bounded number of clean granules with data as a sample, which it reads at the end.
+ * Where the sample does not tell the disk from another one of the guest, a walk over both indexes finds what
+ * does.
  */
 #include "nbdpull/backup.h"
 
@@ -31,6 +33,14 @@ struct sample {
     struct np_hash128 hash;
 };
 
+/* The base of another disk whose bitmap has the same name. */
+struct rival {
+    struct np_parent parent;
+    struct np_parent_window window; /* its hashes: room for all of one */
+    uint64_t loaded;                /* where that window begins; UINT64_MAX: none is there */
+    bool told_apart;
+};
+
 struct check {
     const struct np_source *source;
     void *reader;
@@ -39,6 +49,7 @@ struct check {
     struct np_schedule schedule; /* only to ask for extents */
     struct np_parent parent;
     struct np_trust *trust;
+    struct rival *rival; /* whom the walk is to tell this disk from; NULL: it takes samples */
 
     struct sample first, samples[SAMPLE];
     struct sample *tail; /* a ring: the last so many */
@@ -117,6 +128,28 @@ static int check_sample(struct check *check, const struct sample *sample, struct
     return 0;
 }
 
+/* Did the rival hold something else there than this disk's base? Offsets must not fall after rival_begin. */
+static int differs(struct check *check, const struct sample *sample, bool *result, struct np_error *err)
+{
+    struct rival *rival = check->rival;
+    uint64_t window = np_align_down(sample->offset, check->geometry->chunk);
+    unsigned index = (unsigned)((sample->offset - window) / check->geometry->granule);
+    if (rival->loaded != window && np_parent_window(&rival->parent, window, &rival->window, err) < 0)
+        return -1;
+    rival->loaded = window;
+    *result = np_map_get(rival->window.map, index) != NP_GRANULE_DATA ||
+              np_granule_length(&rival->parent.geometry, window, index) != sample->length ||
+              !np_hash128_equal(rival->window.hashes[index], sample->hash);
+    return 0;
+}
+
+static int check_differing(struct check *check, const struct sample *sample, struct np_error *err)
+{
+    if (differs(check, sample, &check->rival->told_apart, err) < 0)
+        return -1;
+    return check->rival->told_apart ? check_sample(check, sample, err) : 0;
+}
+
 /* A granule's flags: dirty if any byte is, data if any byte is. */
 static int granule_flags(struct check *check, uint64_t offset, uint32_t length, bool *dirty, bool *data,
                          struct np_error *err)
@@ -146,9 +179,12 @@ static int check_granule(struct check *check, uint64_t window, unsigned index,
         return -1;
     if (dirty || !data)
         return 0;
-    if (was == NP_GRANULE_ZERO)
-        return check_was_zero(check, offset, length, err);
-    offer(check, &(struct sample){offset, length, base->hashes[index]});
+    if (was == NP_GRANULE_ZERO) /* the walk beside a rival comes after one that has looked at these */
+        return check->rival != NULL ? 0 : check_was_zero(check, offset, length, err);
+    const struct sample sample = {offset, length, base->hashes[index]};
+    if (check->rival != NULL)
+        return check_differing(check, &sample, err);
+    offer(check, &sample);
     return 0;
 }
 
@@ -165,11 +201,16 @@ static int skip_run(struct check *check, uint64_t at, uint64_t *run, struct np_e
     return 0;
 }
 
+static bool goes_on(const struct check *check)
+{
+    return check->trust->believed && (check->rival == NULL || !check->rival->told_apart);
+}
+
 static int walk(struct check *check, struct np_cancel *cancel, struct np_error *err)
 {
     uint64_t end = np_min_u64(check->base_geometry.size, check->geometry->size);
     struct np_parent_window base = {.hashes = check->hashes};
-    for (uint64_t at = 0; at < end && check->trust->believed;) {
+    for (uint64_t at = 0; at < end && goes_on(check);) {
         uint64_t run;
         if (np_cancel_check(cancel, err) < 0 || skip_run(check, at, &run, err) < 0)
             return -1;
@@ -180,7 +221,7 @@ static int walk(struct check *check, struct np_cancel *cancel, struct np_error *
         if (np_parent_window(&check->parent, at, &base, err) < 0)
             return -1;
         unsigned granules = np_window_granules(check->geometry, at);
-        for (unsigned i = 0; i < granules && check->trust->believed; i++)
+        for (unsigned i = 0; i < granules && goes_on(check); i++)
             if (check_granule(check, at, i, &base, err) < 0)
                 return -1;
         at += np_window_length(check->geometry, at);
@@ -203,6 +244,75 @@ static int read_samples(struct check *check, struct np_cancel *cancel, struct np
     return 0;
 }
 
+/* ---- other disks ---- */
+
+static int rival_begin(struct check *check, uint64_t offset, struct np_error *err)
+{
+    struct rival *rival = check->rival;
+    rival->loaded = UINT64_MAX;
+    if (np_chain_seek(rival->parent.base->chain, offset, err) < 0)
+        return -1;
+    np_parent_init(&rival->parent, rival->parent.base, check->geometry);
+    return 0;
+}
+
+/* The samples have been read: one in which the bases differ has shown whose image it is. */
+static int tell_by_samples(struct check *check, struct np_error *err)
+{
+    const struct {
+        const struct sample *list;
+        size_t count;
+    } taken[] = {{&check->first, 1}, {check->samples, SAMPLE}, {check->tail, check->tail_count}};
+    for (size_t i = 0; i < NP_ARRAY_SIZE(taken); i++)
+        for (size_t k = 0; k < taken[i].count && k < check->seen && !check->rival->told_apart; k++)
+            if (rival_begin(check, taken[i].list[k].offset, err) < 0 ||
+                differs(check, &taken[i].list[k], &check->rival->told_apart, err) < 0)
+                return -1;
+    return 0;
+}
+
+/* Nearly equal disks: where do they differ? */
+static int tell_by_walk(struct check *check, struct np_cancel *cancel, struct np_error *err)
+{
+    const struct np_base *base = check->parent.base;
+    if (rival_begin(check, 0, err) < 0 || np_chain_seek(base->chain, 0, err) < 0)
+        return -1;
+    np_schedule_init(&check->schedule, check->source, check->reader, check->geometry, NP_SCOPE_DIRTY, NULL);
+    np_parent_init(&check->parent, base, check->geometry);
+    return walk(check, cancel, err);
+}
+
+/*
+ * An image that came to the place of another disk's of the same guest brings a bitmap of the right name with
+ * it. So what is read must be in one clean granule this disk's where the other one held something else; if
+ * there is none, it does not matter whose image it is.
+ */
+static int check_rival(struct check *check, const struct np_base *base, struct np_cancel *cancel,
+                       struct np_error *err)
+{
+    NP_AUTO_FREE struct np_hash128 *hashes =
+        calloc(check->geometry->chunk / check->geometry->granule, sizeof(*hashes));
+    struct rival rival = {.parent.base = base, .window.hashes = hashes};
+    const struct np_geometry *grid = np_chain_geometry(base->chain);
+    if (hashes == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "cannot check the bitmap");
+    if (grid->chunk != check->geometry->chunk || grid->granule != check->geometry->granule) {
+        disbelieve(check, "its hashes cannot be compared with those of another disk of the guest", 0);
+        return 0;
+    }
+    check->rival = &rival;
+    int result = tell_by_samples(check, err);
+    if (result == 0 && !rival.told_apart && check->seen > SAMPLE)
+        result = tell_by_walk(check, cancel, err);
+    check->rival = NULL;
+    if (result == 0 || err->class != NP_DAMAGED)
+        return result;
+    disbelieve(check, "the index of another disk of the guest is damaged, which this one is to be told from",
+               err->offset == NP_NO_OFFSET ? 0 : err->offset); /* of this disk's all was read before */
+    *err = (struct np_error)NP_ERROR_INIT;
+    return 0;
+}
+
 /*
  * Where the walk did not look, the pull will: an index that is damaged there must be found now, while the
  * disk can still be stored whole.
@@ -217,8 +327,8 @@ static int walk_rest(struct check *check, struct np_cancel *cancel, struct np_er
 }
 
 int np_backup_trust(const struct np_source *source, const struct np_geometry *geometry,
-                    const struct np_base *base, uint64_t seed, struct np_cancel *cancel,
-                    struct np_trust *trust, struct np_error *err)
+                    const struct np_base *base, const struct np_base *rivals, size_t rival_count,
+                    uint64_t seed, struct np_cancel *cancel, struct np_trust *trust, struct np_error *err)
 {
     *trust = (struct np_trust){.believed = true};
     NP_CLEANUP(check_clear) struct check *check = calloc(1, sizeof(*check));
@@ -242,5 +352,10 @@ int np_backup_trust(const struct np_source *source, const struct np_geometry *ge
     np_parent_init(&check->parent, base, geometry);
     if (walk(check, cancel, err) < 0 || walk_rest(check, cancel, err) < 0)
         return -1;
-    return read_samples(check, cancel, err);
+    if (read_samples(check, cancel, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rival_count && trust->believed; i++)
+        if (check_rival(check, &rivals[i], cancel, err) < 0)
+            return -1;
+    return 0;
 }

@@ -257,7 +257,7 @@ static int take(const char *socket, const char *bitmap, const struct taken *base
             .chain = chain, .size = base->geometry.size, .digest_known = true, .digest = base->digest};
         options.base = &based;
         if (pass == 0)
-            result = np_backup_trust(&source, &taken->geometry, &based, 3, cancel, &trust, told);
+            result = np_backup_trust(&source, &taken->geometry, &based, NULL, 0, 3, cancel, &trust, told);
     }
     if (result == 0) {
         assert_true(trust.believed);

@@ -254,7 +254,7 @@ static void check_trust(struct world *world, size_t parent, const struct np_sour
     struct np_error err = NP_ERROR_INIT;
     struct np_base base = base_of(world, parent, true);
     struct np_trust trust;
-    ok(np_backup_trust(source, &world->grid, &base, pick(1000), NULL, &trust, &err));
+    ok(np_backup_trust(source, &world->grid, &base, NULL, 0, pick(1000), NULL, &trust, &err));
     if (!trust.believed)
         fail_msg("%s at %ju", trust.why, (uintmax_t)trust.offset);
     np_chain_close(base.chain);
