@@ -200,7 +200,7 @@ static int remove_from_area(struct np_set *set, const char *area, uint64_t newes
         }
         if (np_set_has_record(set, id, &has_record, err) < 0)
             return -1;
-        if (!has_record && strcmp(area, "streams") == 0)
+        if (!has_record && strcmp(area, "streams") == 0 && !is_of_other_set(set, name))
             np_log_warning(
                 "%s/%s/%s: the record of point %s is lost; kept, \"nbdpull repair\" rebuilds it if "
                 "all streams of the point are there",
