@@ -44,7 +44,7 @@ story_run()
     done
     fault_run "$@" STOP_RECORD="$log"
     [ ! -e "$FAULT_SET/lock" ] || flock "$FAULT_SET/lock" true
-    if [ $FAULT_STATUS -eq 0 ]; then
+    if [ "$FAULT_STATUS" -eq 0 ]; then
         "$cut" mark "$log" "point $id"
     elif [ ! -e "$FAULT_SET/points/$id.json" ] && [ "$(jq .next "$FAULT_SET/set.json")" -gt "$((10#$id))" ]; then
         "$cut" mark "$log" "no $id" # not an id that is still to be used
@@ -90,7 +90,7 @@ done
 story_begin
 for level in full inc diff inc; do
     story_run $level
-    [ $FAULT_STATUS -eq 0 ] || lab_fail "$level: $(cat "$NP_ERR")"
+    [ "$FAULT_STATUS" -eq 0 ] || lab_fail "$level: $(cat "$NP_ERR")"
 done
 story_end "four runs" 60 set set
 cp -a "$truths" "$LAB_DIR/tmp/truths"
@@ -180,7 +180,7 @@ cut_round()
     fault_guest_writes
     fault_truth after
     fault_run "$1" STOP_AT="$2" STOP_HOW=killall STOP_RECORD="$log"
-    [ $FAULT_STATUS -eq 137 ] || [ $FAULT_STATUS -eq 0 ] || fault_fail "it was not killed"
+    [ "$FAULT_STATUS" -eq 137 ] || [ "$FAULT_STATUS" -eq 0 ] || fault_fail "it was not killed"
     [ ! -e "$FAULT_SET/lock" ] || flock "$FAULT_SET/lock" true
     "$cut" build "$log" "$place" "$3" "$RANDOM" || fault_fail "no state to build"
     FAULT_BITMAPS_LOST=

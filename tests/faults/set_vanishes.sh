@@ -138,14 +138,14 @@ vanish_backup()
     137,*) [[ $3 == *-kill ]] || fault_fail "killed" ;;
     1,* | 4,no) # also when its record was there for a moment
         [[ $3 = deleted* ]] || [ "$now" = "$points" ] || fault_fail "failed, but points are $now"
-        [ $FAULT_STATUS -eq 1 ] || vanish_is_part || fault_fail "nothing is damaged"
+        [ "$FAULT_STATUS" -eq 1 ] || vanish_is_part || fault_fail "nothing is damaged"
         [ "$(grep -c '^nbdpull: [^w]' "$NP_ERR")" -eq 1 ] || fault_fail "not one error"
         ;;
     *) fault_fail "status $FAULT_STATUS, new: $new" ;;
     esac
     FAULT_STATUSES+=" $1-$3-$FAULT_STATUS"
     vanish_place_is_untouched
-    if [[ $FAULT_STATUS != 0 && $new$FAULT_STATUS != yes137 && ! -e $LAB_DIR/tmp/too-early ]]; then
+    if [[ "$FAULT_STATUS" != 0 && $new$FAULT_STATUS != yes137 && ! -e $LAB_DIR/tmp/too-early ]]; then
         # After the job a killed run may have committed: without its set, its guardian cannot know, and leaves the checkpoint.
         vanish_in_libvirt | diff "$LAB_DIR/tmp/virsh.before" - >"$LAB_DIR/tmp/diff" ||
             [[ $3 == *-kill && ! -s $LAB_DIR/tmp/job && $(grep -c '^[<>]' "$LAB_DIR/tmp/diff") == 1 &&
@@ -244,7 +244,7 @@ vanish_reader()
     esac
     [[ $3 == deleted || $FAULT_STATUS == [0145] ]] || fault_fail "nothing is lost"
     [[ $3,$FAULT_STATUS != deleted,4 ]] || fault_fail "nothing is damaged"
-    [ $FAULT_STATUS -eq 0 ] || grep -q '^nbdpull: ' "$NP_ERR" || fault_fail "it does not say why"
+    [ "$FAULT_STATUS" -eq 0 ] || grep -q '^nbdpull: ' "$NP_ERR" || fault_fail "it does not say why"
     FAULT_STATUSES+=" $1-$3-$FAULT_STATUS"
     vanish_put_back
     [ -e "$FAULT_SET" ] || cp -a "$LAB_DIR/before" "$FAULT_SET"
@@ -262,7 +262,7 @@ vanish_count()
     else
         rm -f "$LAB_DIR/tmp/steps"
         vanish_reader_run "$1" STOP_LOG="$LAB_DIR/tmp/steps"
-        [ $FAULT_STATUS -eq 0 ] || lab_fail "an undisturbed $1: $(cat "$NP_ERR")"
+        [ "$FAULT_STATUS" -eq 0 ] || lab_fail "an undisturbed $1: $(cat "$NP_ERR")"
     fi
 }
 

@@ -131,18 +131,18 @@ tool_round()
     tool_run "$1"
     [ "$1" = repair ] || tool_warns
     if [ "$1" = repair ]; then
-        [ $FAULT_STATUS -eq "${tool_status[repair]}" ] || fault_fail "again: $FAULT_STATUS, $(cat "$NP_ERR")"
+        [ "$FAULT_STATUS" -eq "${tool_status[repair]}" ] || fault_fail "again: $FAULT_STATUS, $(cat "$NP_ERR")"
         diff -r --no-dereference -x lock -x set.json "$want" "$FAULT_SET" >&2 || fault_fail "again, it makes another set"
         diff <(tool_words "$want") <(tool_words "$FAULT_SET") >&2 || fault_fail "again, it makes another set.json"
         return 0
     fi
-    if [ $FAULT_STATUS -eq 1 ] && [ -n "$(find "$out" -type f ! -name '.*' 2>/dev/null)" ]; then
+    if [ "$FAULT_STATUS" -eq 1 ] && [ -n "$(find "$out" -type f ! -name '.*' 2>/dev/null)" ]; then
         grep -q 'exists.*\(directory\|move\|remove\)' "$NP_ERR" || fault_fail "again: $(cat "$NP_ERR")"
         mv "$out" "$LAB_DIR/first"
         tool_run "$1"
         rm -rf "$LAB_DIR/first"
     fi
-    [ $FAULT_STATUS -eq 0 ] || fault_fail "again: $FAULT_STATUS, $(cat "$NP_ERR")"
+    [ "$FAULT_STATUS" -eq 0 ] || fault_fail "again: $FAULT_STATUS, $(cat "$NP_ERR")"
     tool_whole "$out"
     [ ! -e "$want" ] || [ "$(cd "$out" && find . -type f ! -name '.*' | sort)" = "$(cd "$want" && find . -type f | sort)" ] ||
         fault_fail "again, it makes $(find "$out")"

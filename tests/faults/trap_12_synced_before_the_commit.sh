@@ -6,7 +6,7 @@
 fault_start
 fault_guest_writes
 fault_run inc STOP_LOG="$LAB_DIR/tmp/steps"
-[ $FAULT_STATUS -eq 0 ] || lab_fail "an undisturbed run: $(cat "$NP_ERR")"
+[ "$FAULT_STATUS" -eq 0 ] || lab_fail "an undisturbed run: $(cat "$NP_ERR")"
 # Only the commit must not replace, and so is a renameat2. Two streams and the copies that go along are written before.
 sed -n 's/^files \([a-z0-9]*\):.*/\1/p' "$LAB_DIR/tmp/steps" | awk '
     last == "renameat2" && !/^fsync$/ { bad = "the commit is not synced at once" }
