@@ -77,12 +77,16 @@ int np_domain_start_paused(struct np_domain *domain, const char *mark, struct np
 enum np_stopped {
     NP_STOPPED,          /**< it is off now, its bitmaps are in its images */
     NP_STOPPED_WAS_OFF,  /**< it was already */
-    NP_STOPPED_RESUMED,  /**< it runs, or did until an I/O error: somebody has resumed it, and has it */
+    NP_STOPPED_RESUMED,  /**< it runs, or did and has no such mark: somebody has it */
+    NP_STOPPED_HAS_RUN,  /**< it has the mark, and is paused, but has run or may have: so this one too */
     NP_STOPPED_NOT_OURS, /**< it is paused, and has no such mark */
 };
 
-/** End, gracefully, a domain that np_domain_start_paused has started and nobody has resumed. A connection
- * that broke is opened again. */
+/**
+ * End, gracefully, a domain that np_domain_start_paused has started and that has never run since. The events
+ * tell that where this np_domain has heard all of them since it was started; else QEMU is asked by its
+ * monitor, which libvirt notes as a taint of the domain. A connection that broke is opened again.
+ */
 int np_domain_stop_paused(struct np_domain *domain, const char *mark, enum np_stopped *how,
                           struct np_error *err);
 
@@ -224,9 +228,8 @@ int np_job_end(struct np_job *job, struct np_error *err);
 struct np_job_news {
     unsigned long count; /**< of any kind, np_job_wake among them */
     bool domain_ended;
-    bool guest_resumed; /**< it was paused, and somebody made it run */
-    bool guest_paused;  /**< an I/O error of the host has paused the guest, or is about to */
-    bool guest_failed;  /**< one was reported to the guest, or ignored, by the disk's error policy */
+    bool guest_paused; /**< an I/O error of the host has paused the guest, or is about to */
+    bool guest_failed; /**< one was reported to the guest, or ignored, by the disk's error policy */
 };
 
 void np_job_news(struct np_job *job, struct np_job_news *news);

@@ -96,7 +96,6 @@ struct np_run {
     struct np_intent intent;
     bool intent_written;
     struct np_guardian guardian;
-    bool guest_resumed; /**< the guest that this run has started is somebody's now */
     bool start_tried;   /**< to start it, paused: it may be ours to end */
     bool guest_started; /**< it was off, and this run has started it, paused */
     bool frozen_before; /**< an earlier run's freeze is not undone yet */

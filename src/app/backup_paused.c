@@ -95,37 +95,32 @@ static int paused_open(struct np_run *run, struct np_error *err)
     return np_reach_job.open(run, err);
 }
 
-/* Resumed and paused again by somebody looks as we have left it: only the event tells. */
-static void note_resumed(struct np_run *run)
-{
-    struct np_job_news news = {0};
-    if (run->job != NULL)
-        np_job_news(run->job, &news);
-    run->guest_resumed |= news.guest_resumed;
-}
-
 static int paused_end(struct np_run *run, struct np_error *err)
 {
-    note_resumed(run);
     return np_reach_job.end(run, err);
 }
 
 /* A start that failed may have started it all the same: only its mark tells. */
 int np_run_stop_guest(struct np_run *run, struct np_error *err)
 {
-    enum np_stopped how = NP_STOPPED_RESUMED;
+    const char *name = np_domain_name(run->domain);
+    enum np_stopped how;
     if (!run->start_tried)
         return 0;
-    if (!run->guest_resumed && np_domain_stop_paused(run->domain, run->socket, &how, err) < 0)
+    if (np_domain_stop_paused(run->domain, run->socket, &how, err) < 0)
         return -1;
-    if (run->guest_started && (how == NP_STOPPED_RESUMED || how == NP_STOPPED_NOT_OURS))
+    if (how == NP_STOPPED_HAS_RUN)
+        np_log_warning("domain %s was started paused for the backup, and has run since then or may have: it "
+                       "is left as it is; `virsh resume %s` lets it go on, `virsh destroy %s` ends it",
+                       name, name, name);
+    else if (run->guest_started && (how == NP_STOPPED_RESUMED || how == NP_STOPPED_NOT_OURS))
         np_log_warning(
             "domain %s, which was started paused for the backup, was taken over by somebody: it is left "
             "as it is",
-            np_domain_name(run->domain));
+            name);
     else if (how == NP_STOPPED_NOT_OURS) /* libvirtd may have died between the start and the mark */
         np_log_warning("domain %s is paused, and this run may have started it: `virsh destroy %s` ends it",
-                       np_domain_name(run->domain), np_domain_name(run->domain));
+                       name, name);
     run->start_tried = run->guest_started = false;
     return 0;
 }
@@ -133,7 +128,6 @@ int np_run_stop_guest(struct np_run *run, struct np_error *err)
 static int paused_undo(struct np_run *run, bool *deferred, struct np_error *err)
 {
     struct np_error why = NP_ERROR_INIT;
-    note_resumed(run);
     int undone = np_reach_job.undo(run, deferred, err);
     int stopped = np_run_stop_guest(run, &why);
     if (undone < 0 && stopped < 0)

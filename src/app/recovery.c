@@ -300,21 +300,27 @@ static int delete_checkpoint(struct undoing *undoing, struct np_error *err)
     return defer_checkpoint(undoing, err);
 }
 
-/* Its checkpoint went while it ran. One that somebody resumed is somebody's. */
+/* Its checkpoint went while it ran. One that has run is somebody's. */
 static int stop_guest(struct undoing *undoing, struct np_error *err)
 {
     struct np_domain *domain = undoing->asked->domain;
     enum np_stopped how;
     if (!undoing->active || !undoing->intent->guest_started)
         return 0;
+    const char *name = np_domain_name(domain), *started = undoing->intent->started;
     if (np_domain_stop_paused(domain, undoing->intent->socket, &how, err) < 0)
         return -1;
     note(undoing, how == NP_STOPPED, "paused guest");
-    if (how == NP_STOPPED_NOT_OURS)
+    if (how == NP_STOPPED_HAS_RUN)
+        np_log_warning(
+            "domain '%s' was started paused by the run of %s, and has run since then or may have: it is "
+            "left as it is; `virsh resume %s` lets it go on, `virsh destroy %s` ends it",
+            name, started, name, name);
+    else if (how == NP_STOPPED_NOT_OURS)
         np_log_warning(
             "domain '%s' is paused; if it was off before the run of %s, that run may have started it, and "
             "`virsh destroy %s` ends it",
-            np_domain_name(domain), undoing->intent->started, np_domain_name(domain));
+            name, started, name);
     return 0;
 }
 

@@ -119,6 +119,7 @@ void np_domain_free(struct np_domain *domain)
 {
     if (domain == NULL)
         return;
+    np_watch_end(domain->started);
     if (domain->ptr != NULL)
         virDomainFree(domain->ptr);
     free(domain->name);

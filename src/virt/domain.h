@@ -11,6 +11,7 @@ struct np_domain {
     _Atomic(virDomainPtr) ptr; /* owned; as the connection's */
     char *name;                /* owned */
     struct np_uuid uuid;
+    struct np_watch *started; /* owned; since before np_domain_start_paused, else NULL */
 };
 
 /* After a broken connection: find the domain on a new one. */

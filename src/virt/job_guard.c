@@ -17,7 +17,6 @@ void np_job_news(struct np_job *job, struct np_job_news *to)
     *to = (struct np_job_news){
         .count = news.count,
         .domain_ended = news.stopped != NULL,
-        .guest_resumed = news.resumed,
         .guest_paused = news.io_pauses || news.io_paused,
         .guest_failed = news.io_failed,
     };

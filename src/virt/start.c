@@ -1,6 +1,7 @@
 /*
  * A guest that was off, started paused for a backup. A mark in its live XML tells whose it is: it is gone
- * when the domain ends, so that one which somebody starts later is never taken for it.
+ * when the domain ends, so that one which somebody starts later is never taken for it. (But a memory that is
+ * saved is saved with it.) As soon as it has run it is somebody's, paused again or not.
  *
  * Not started from a copy of its configuration with the mark in it: where libvirt 9.0 refuses such a start
  * early, it keeps the copy as the domain's, and what is defined afterwards is lost.
@@ -11,6 +12,8 @@
 #include "xml.h"
 
 #include <errno.h>
+#include <json-c/json.h>
+#include <libvirt/libvirt-qemu.h>
 #include <libvirt/virterror.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +46,8 @@ int np_domain_start_paused(struct np_domain *domain, const char *mark, struct np
     if (saved) /* since the run looked first: a start would use it up */
         return np_fail(err, NP_FAILED, "domain %s has a saved memory by now, and is not started",
                        domain->name);
+    if (domain->started == NULL && np_watch_begin(domain->virt->link, domain->ptr, &domain->started, err) < 0)
+        return -1;
     if (virDomainCreateWithFlags(domain->ptr, VIR_DOMAIN_START_PAUSED) < 0)
         return np_virt_error(err, "cannot start domain %s, paused, to read its disks", domain->name);
     if (virDomainSetMetadata(domain->ptr, VIR_DOMAIN_METADATA_ELEMENT, element, MARK_PREFIX, MARK_URI,
@@ -66,6 +71,81 @@ static bool has_mark(struct np_domain *domain, const char *mark)
     return text != NULL && strcmp(text, mark) == 0;
 }
 
+/* ---- has it run? ---- */
+
+/*
+ * QEMU's run state is "prelaunch" from its start until its vCPUs run for the first time, whatever runs them;
+ * libvirt passes on only that the domain is paused. The vCPUs' times in its statistics do not tell: they are
+ * counted in steps of 10 ms, a thread's own start-up is among them, and they are 0 in a QEMU that goes on
+ * from a saved memory.
+ * Source: softmmu/runstate.c of QEMU 7.2
+ */
+static bool is_before_launch(struct np_domain *domain)
+{
+    NP_AUTO_FREE char *answer = NULL;
+    json_object *result, *status = NULL;
+    if (virDomainQemuMonitorCommand(domain->ptr, "{\"execute\":\"query-status\"}", &answer,
+                                    VIR_DOMAIN_QEMU_MONITOR_COMMAND_DEFAULT) < 0)
+        return false;
+    json_object *json = json_tokener_parse(answer);
+    bool is = json_object_object_get_ex(json, "return", &result) &&
+              json_object_object_get_ex(result, "status", &status) &&
+              json_object_is_type(status, json_type_string) &&
+              strcmp(json_object_get_string(status), "prelaunch") == 0;
+    json_object_put(json);
+    return is;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && strcmp(text + length - end_length, end) == 0;
+}
+
+/* Has the guest asked nothing of any disk? A job's reads are not counted there. Not known is no. */
+static bool has_idle_disks(struct np_domain *domain)
+{
+    virDomainPtr domains[] = {domain->ptr, NULL};
+    virDomainStatsRecordPtr *records = NULL;
+    bool told = false, asked = false;
+    int count = virDomainListGetStats(domains, VIR_DOMAIN_STATS_BLOCK, &records, 0);
+    for (int i = 0; count > 0 && i < records[0]->nparams; i++) {
+        const virTypedParameter *param = &records[0]->params[i];
+        if (param->type != VIR_TYPED_PARAM_ULLONG ||
+            !(ends_with(param->field, ".rd.reqs") || ends_with(param->field, ".wr.reqs")))
+            continue;
+        told = true;
+        asked |= param->value.ul > 0;
+    }
+    virDomainStatsRecordListFree(records);
+    return told && !asked;
+}
+
+/*
+ * A paused guest that is reset is "prelaunch" again: its memory is nothing any more, but its disks tell that
+ * somebody has used it. One that goes on from a saved memory or a snapshot is not paused as by a start.
+ * @param has_run out; true also when it cannot be told
+ */
+static int look_whether_run(struct np_domain *domain, int reason, bool *has_run, struct np_error *err)
+{
+    struct np_watch_news news = {.missed = true};
+    if (domain->started != NULL)
+        np_watch_read(domain->started, &news);
+    if (reason != VIR_DOMAIN_PAUSED_USER || !news.missed) {
+        *has_run = reason != VIR_DOMAIN_PAUSED_USER || news.resumed;
+        return 0;
+    }
+    *has_run = !is_before_launch(domain) || !has_idle_disks(domain);
+    if (*has_run && virConnectIsAlive(domain->virt->conn) != 1) /* it may tell when it is asked again */
+        return np_fail(err, NP_FAILED,
+                       "cannot ask whether domain %s, which was started paused for the backup, has run: the "
+                       "connection to %s broke",
+                       domain->name, domain->virt->uri);
+    return 0;
+}
+
+/* ---- ending ---- */
+
 /* What libvirtd ends by itself, in the middle of a start that it did not live to finish, is ended too. */
 static int destroy(struct np_domain *domain, struct np_error *err)
 {
@@ -85,7 +165,7 @@ int np_domain_stop_paused(struct np_domain *domain, const char *mark, enum np_st
                           struct np_error *err)
 {
     int state, reason;
-    bool active;
+    bool active, has_run;
     *how = NP_STOPPED_WAS_OFF;
     if (np_domain_reach(domain, err) < 0 || np_domain_is_active(domain, &active, err) < 0)
         return -1;
@@ -93,16 +173,13 @@ int np_domain_stop_paused(struct np_domain *domain, const char *mark, enum np_st
         return 0;
     if (virDomainGetState(domain->ptr, &state, &reason, 0) < 0)
         return np_virt_error(err, "cannot ask for the state of domain %s", domain->name);
-    if (state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_IOERROR) { /* it has run */
-        *how = NP_STOPPED_RESUMED;
-        return 0;
-    }
     if (state != VIR_DOMAIN_PAUSED || !has_mark(domain, mark)) {
-        *how = state == VIR_DOMAIN_PAUSED ? NP_STOPPED_NOT_OURS : NP_STOPPED_RESUMED;
+        bool ran = state != VIR_DOMAIN_PAUSED || reason == VIR_DOMAIN_PAUSED_IOERROR;
+        *how = ran ? NP_STOPPED_RESUMED : NP_STOPPED_NOT_OURS;
         return 0;
     }
-    if (destroy(domain, err) < 0)
+    if (look_whether_run(domain, reason, &has_run, err) < 0 || (!has_run && destroy(domain, err) < 0))
         return -1;
-    *how = NP_STOPPED;
+    *how = has_run ? NP_STOPPED_HAS_RUN : NP_STOPPED;
     return 0;
 }

@@ -293,7 +293,8 @@ void np_link_move(struct np_link *from, struct np_link *to)
         from->watches = watch->next;
         watch->next = to->watches;
         watch->link = to;
-        watch->news.count++; /* what happened meanwhile was not told */
+        watch->news.missed = true;
+        watch->news.count++;
         to->watches = watch;
     }
     pthread_cond_broadcast(&changed);

@@ -26,6 +26,7 @@ void np_link_move(struct np_link *from, struct np_link *to);
 struct np_watch_news {
     unsigned long count; /* events so far, of every kind; the end of the connection is one */
     bool resumed;        /* a paused guest was made to run */
+    bool missed;         /* the connection broke meanwhile: there may have been more than these tell */
     const char *stopped; /* how the domain ended ("was destroyed"), or NULL; static string */
     char job_error[256]; /* what the event of the last completed job said, or "" */
     bool io_failed;      /* an I/O error of the host was reported to the guest, or ignored */

@@ -35,6 +35,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libnbd.h>
+#include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 #include <link.h>
@@ -445,6 +446,9 @@ STEP(VIRT, virDomainPtr, NULL, virDomainLookupByName, (virConnectPtr conn, const
 STEP(VIRT, int, -1, virDomainIsActive, (virDomainPtr domain), (domain))
 STEP(VIRT, virDomainPtr, NULL, virDomainCreateXML, (virConnectPtr conn, const char *xml, unsigned flags),
      (conn, xml, flags))
+STEP(VIRT, int, -1, virDomainQemuMonitorCommand,
+     (virDomainPtr domain, const char *command, char **answer, unsigned flags),
+     (domain, command, answer, flags))
 STEP(VIRT, char *, NULL, virDomainGetXMLDesc, (virDomainPtr domain, unsigned flags), (domain, flags))
 STEP(VIRT, int, -1, virDomainGetJobStats,
      (virDomainPtr domain, int *type, virTypedParameterPtr *params, int *count, unsigned flags),

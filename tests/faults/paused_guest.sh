@@ -1,0 +1,67 @@
+#!/bin/bash
+# A guest that is started paused for the backup, where what tells whose it is does not come at once. libvirtd dies while the
+# disks are read, so that the run hears of no event: QEMU tells whether somebody has resumed the guest. QEMU does not say
+# whether a guest that a killed run has started has run since: it is left as it is, and named.
+# labs: system
+# shellcheck source=../e2e/lab.sh
+. "$(dirname "$0")/../e2e/lab.sh"
+lab_start
+[ "$LAB_ISOLATED" = yes ] || lab_skip "the machine's own libvirtd must not be killed"
+: "${NBDPULL_STOP_AT:?is the library that stops the program}"
+
+set=$LAB_DIR/set slice=$LAB_DIR/slice.raw
+lab_random 1M "$slice"
+cat >"$LAB_DIR/slice.xml" <<XML
+<disk type='file' device='disk'><driver name='qemu' type='raw'/>
+  <source file='$slice'><slices><slice type='storage' offset='65536' size='524288'/></slices></source>
+  <target dev='vda' bus='virtio'/></disk>
+XML
+lab_domain --off "$LAB_NAME" "vda:xml:$LAB_DIR/slice.xml"
+state() { lab_virsh "domstate $LAB_NAME"; }
+
+# stopped STATUS [VARIABLE=VALUE]...
+stopped()
+{
+    local want=$1 status=0
+    shift
+    NP_ERR=$LAB_DIR/tmp/fault.err
+    { env LD_PRELOAD="$NBDPULL_STOP_AT" "$@" "$NBDPULL" backup -c "$LAB_URI" -d "$LAB_NAME" -o "$set" -l auto >"$LAB_DIR/tmp/out" \
+        2>"$NP_ERR" </dev/null || status=$?; } 2>/dev/null
+    [ $status -eq "$want" ] || lab_fail "$*: status $status: $(cat "$NP_ERR")"
+}
+
+exact()
+{
+    dd if="$slice" of="$LAB_DIR/tmp/vda" bs=64k skip=1 count=8 status=none
+    np 0 restore -i "$set" -o "$LAB_DIR/out" --format raw
+    lab_same "$LAB_DIR/out/vda.raw" "$LAB_DIR/tmp/vda"
+    rm -r "$LAB_DIR/out"
+}
+
+left_alone()
+{
+    [ "$(state)" = paused ] || lab_fail "$1: the guest is $(state)"
+    grep -q "has run since.*virsh resume $LAB_NAME.*virsh destroy $LAB_NAME" "$NP_ERR" || lab_fail "$1: it says: $(cat "$NP_ERR")"
+    exact
+}
+
+cat >"$LAB_DIR/tmp/another" <<SH
+pid=\$(cat $LAB_DIR/libvirtd.pid); kill -9 \$pid
+while [ -e /proc/\$pid/exe ]; do sleep 0.01; done; rm -f $LAB_DIR/libvirtd.pid
+libvirtd -d -p $LAB_DIR/libvirtd.pid
+SH
+
+# What does not need a libvirtd goes on meanwhile.
+stopped 0 STOP_AT=nbd_pread_structured:1 STOP_HOW=none STOP_RUN="sh $LAB_DIR/tmp/another"
+[ "$(state)" = "shut off" ] || lab_fail "libvirtd died, and nobody resumed it: the guest is $(state)"
+exact
+echo "virsh -q -c $LAB_URI 'resume $LAB_NAME; suspend $LAB_NAME'" >>"$LAB_DIR/tmp/another"
+stopped 0 STOP_AT=nbd_pread_structured:1 STOP_HOW=none STOP_RUN="sh $LAB_DIR/tmp/another"
+left_alone "libvirtd died, and somebody resumed it"
+lab_virsh "destroy $LAB_NAME --graceful" >/dev/null
+
+stopped 137 STOP_AT=nbd_connect_socket:1 STOP_HOW=killall
+[ "$(state)" = paused ] || lab_fail "it is $(state): this test tests nothing"
+stopped 0 STOP_AT=virDomainQemuMonitorCommand:1 STOP_HOW=fail
+left_alone "QEMU does not answer"
+[ ! -e "$set/intent.json" ] || lab_fail "something is left to do"
