@@ -37,6 +37,31 @@ static int mark_element(struct np_domain *domain, const char *mark, char **eleme
                          domain->name);
 }
 
+static int set_mark(struct np_domain *domain, const char *element)
+{
+    return virDomainSetMetadata(domain->ptr, VIR_DOMAIN_METADATA_ELEMENT, element, MARK_PREFIX, MARK_URI,
+                                VIR_DOMAIN_AFFECT_LIVE);
+}
+
+/* A libvirtd that died in between is there again, and has the domain by the id that it was started with. */
+static int mark_started(struct np_domain *domain, const char *element, struct np_error *err)
+{
+    const unsigned id = virDomainGetID(domain->ptr);
+    struct np_error ignored = NP_ERROR_INIT;
+    if (set_mark(domain, element) == 0)
+        return 0;
+    np_virt_error(err, "cannot mark domain %s as started by this run", domain->name);
+    if (np_domain_reach(domain, &ignored) < 0 || virDomainGetID(domain->ptr) != id)
+        return -1;
+    if (set_mark(domain, element) == 0) {
+        *err = (struct np_error)NP_ERROR_INIT;
+        return 0;
+    }
+    virDomainDestroyFlags(domain->ptr,
+                          VIR_DOMAIN_DESTROY_GRACEFUL); /* without the mark nobody would know it */
+    return -1;
+}
+
 int np_domain_start_paused(struct np_domain *domain, const char *mark, struct np_error *err)
 {
     NP_AUTO_FREE char *element = NULL;
@@ -50,13 +75,7 @@ int np_domain_start_paused(struct np_domain *domain, const char *mark, struct np
         return -1;
     if (virDomainCreateWithFlags(domain->ptr, VIR_DOMAIN_START_PAUSED) < 0)
         return np_virt_error(err, "cannot start domain %s, paused, to read its disks", domain->name);
-    if (virDomainSetMetadata(domain->ptr, VIR_DOMAIN_METADATA_ELEMENT, element, MARK_PREFIX, MARK_URI,
-                             VIR_DOMAIN_AFFECT_LIVE) == 0)
-        return 0;
-    np_virt_error(err, "cannot mark domain %s as started by this run", domain->name);
-    virDomainDestroyFlags(domain->ptr,
-                          VIR_DOMAIN_DESTROY_GRACEFUL); /* without the mark nobody would know it */
-    return -1;
+    return mark_started(domain, element, err);
 }
 
 static bool has_mark(struct np_domain *domain, const char *mark)

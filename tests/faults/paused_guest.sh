@@ -1,7 +1,8 @@
 #!/bin/bash
-# A guest that is started paused for the backup, where what tells whose it is does not come at once. libvirtd dies while the
-# disks are read, so that the run hears of no event: QEMU tells whether somebody has resumed the guest. QEMU does not say
-# whether a guest that a killed run has started has run since: it is left as it is, and named.
+# A guest that is started paused for the backup, where what tells whose it is does not come at once. libvirtd dies between
+# the start and the mark: the run marks it on the next one, goes on, and ends it. It dies while the disks are read, so that
+# the run hears of no event: QEMU tells whether somebody has resumed the guest. QEMU does not say whether a guest that a
+# killed run has started has run since: it is left as it is, and named.
 # labs: system
 # shellcheck source=../e2e/lab.sh
 . "$(dirname "$0")/../e2e/lab.sh"
@@ -50,6 +51,10 @@ pid=\$(cat $LAB_DIR/libvirtd.pid); kill -9 \$pid
 while [ -e /proc/\$pid/exe ]; do sleep 0.01; done; rm -f $LAB_DIR/libvirtd.pid
 libvirtd -d -p $LAB_DIR/libvirtd.pid
 SH
+stopped 0 STOP_AT=virDomainSetMetadata:1 STOP_HOW=none STOP_RUN="sh $LAB_DIR/tmp/another"
+grep -q 'a new one is open' "$NP_ERR" || lab_fail "libvirtd did not die: $(cat "$NP_ERR")"
+[ "$(state)" = "shut off" ] || lab_fail "after another libvirtd: the guest is $(state)"
+exact
 
 # What does not need a libvirtd goes on meanwhile.
 stopped 0 STOP_AT=nbd_pread_structured:1 STOP_HOW=none STOP_RUN="sh $LAB_DIR/tmp/another"

@@ -446,6 +446,9 @@ STEP(VIRT, virDomainPtr, NULL, virDomainLookupByName, (virConnectPtr conn, const
 STEP(VIRT, int, -1, virDomainIsActive, (virDomainPtr domain), (domain))
 STEP(VIRT, virDomainPtr, NULL, virDomainCreateXML, (virConnectPtr conn, const char *xml, unsigned flags),
      (conn, xml, flags))
+STEP(VIRT, int, -1, virDomainSetMetadata,
+     (virDomainPtr domain, int type, const char *metadata, const char *key, const char *uri, unsigned flags),
+     (domain, type, metadata, key, uri, flags))
 STEP(VIRT, int, -1, virDomainQemuMonitorCommand,
      (virDomainPtr domain, const char *command, char **answer, unsigned flags),
      (domain, command, answer, flags))
