@@ -1,6 +1,7 @@
 #!/bin/bash
 # What a user gets wrong: one clear line, the documented status, and nothing changed.
-# labs: embed system
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 

@@ -1,7 +1,8 @@
 #!/bin/bash
 # A chain under wrong hands: no chain, a base that keeps no checkpoint, a set that was copied or moved, a domain that
 # was renamed or made anew. One clear line and nothing changed, or it works and says what it did.
-# labs: embed system
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 

@@ -4,7 +4,8 @@
 # lost, runs ended by a signal, backups of every level. Then every point of each set is restored and compared, whole
 # disks. An increment of a disk that nothing was done to but writes must be one by bitmap.
 # NBDPULL_SEED replays a history; NBDPULL_SEEDS and NBDPULL_STEPS make more and longer ones.
-# labs: embed system
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 lab_need qemu-io

@@ -1,6 +1,7 @@
 #!/bin/bash
 # A committed full removes the checkpoint that its set no longer needs, and no one else's.
-# labs: embed system
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # A copy restores like a full, makes no checkpoint, and stands beside fulls in one set.
-# labs: embed system
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 

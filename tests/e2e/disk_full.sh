@@ -1,6 +1,7 @@
 #!/bin/bash
 # The file system of the set, of the restore or of the scratch is full: one line, and what was written is removed.
-# labs: embed system
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 lab_small_place 12M "$LAB_DIR/small"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Each disk goes its own way in one job and one point: taken at other times, added, removed, grown, shrunk. Every point
 # is exact for the disks it holds, says of each what was done and why, and a restore names what a point does not hold.
-# labs: embed system
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 

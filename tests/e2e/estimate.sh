@@ -1,7 +1,8 @@
 #!/bin/bash
 # An estimate says what the backup after it does, and changes nothing, whatever else is on the command line
 # (trap 9); --threshold skips a backup that is too small.
-# labs: embed system
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The guardian: what reaches it and what does not, what it holds, who waits for it, and runs without a set.
 # labs: system session
+# long labs: session
 . "$(dirname "$0")/lab.sh"
 lab_start
 

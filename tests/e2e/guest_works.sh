@@ -1,7 +1,8 @@
 #!/bin/bash
 # The Linux guest of the laboratory: files go in and out through its agent, it trims and freezes, and what it has
 # synced is in the backup.
-# labs: embed system session
+# labs: system embed session
+# long labs: embed session
 . "$(dirname "$0")/lab.sh"
 . "$(dirname "$0")/guest.sh"
 lab_start

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The guest overwrites, zeroes and discards its whole disk during the pull: restored is the moment the job began.
 # labs: system session
+# long labs: session
 . "$(dirname "$0")/lab.sh"
 lab_start
 

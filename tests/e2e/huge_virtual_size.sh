@@ -1,7 +1,7 @@
 #!/bin/bash
 # 64 TiB of virtual disk with a little data: time and memory follow the data, not the size.
-# labs: embed system
-# alone: it is measured
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 lab_need_own_memory

@@ -2,6 +2,7 @@
 # kill -9 of a run whose set was damaged meanwhile: a job ends whatever became of its set, by the guardian or by the next
 # run. What a point may need stays until it can be told: checkpoint, streams and intent.
 # labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 

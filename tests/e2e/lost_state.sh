@@ -1,7 +1,8 @@
 #!/bin/bash
 # libvirt loses its checkpoints, the images keep their bitmaps: the chain goes on by bitmap, and no bitmap stays
 # in an image to record for ever.
-# labs: embed system
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 

@@ -1,7 +1,8 @@
 #!/bin/bash
 # libvirt loses its checkpoints, and not every disk still has its bitmap: the others' serve. When none is of use,
 # what is left of them is removed from the images.
-# labs: embed system
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 

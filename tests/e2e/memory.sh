@@ -1,7 +1,7 @@
 #!/bin/bash
 # Peak memory stays under 64 MiB with as many workers as there may be, on data that compresses and data that does not.
-# labs: embed system
-# alone: it is measured
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 lab_need_own_memory

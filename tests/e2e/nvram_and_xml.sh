@@ -1,6 +1,7 @@
 #!/bin/bash
 # What belongs to a guest beside its disks: both XMLs without secrets, NVRAM; and a definition that starts beside it.
-# labs: embed system
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 

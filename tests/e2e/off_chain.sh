@@ -1,7 +1,8 @@
 #!/bin/bash
 # A guest that is off, on, off and on again, with all levels over disks of odd sizes: every point is exact, and
 # each increment after the first full goes by bitmap, whoever made it.
-# labs: embed system session
+# labs: system embed session
+# long labs: embed session
 . "$(dirname "$0")/lab.sh"
 lab_start
 

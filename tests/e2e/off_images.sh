@@ -2,7 +2,8 @@
 # What a guest that is off may have become behind the back: QEMU killed, images swapped, an overlay, a saved memory, a
 # lost checkpoint. Each is followed by an increment that is exact and says why, and then by one by bitmap. Estimate and
 # threshold change nothing; what cannot be read while the guest is off is refused.
-# labs: embed system
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 

@@ -2,6 +2,7 @@
 # The guest is frozen while the job begins: the restored ext4 is clean without its journal and holds what was written
 # but never synced. Without freezing it needs the journal. What cannot be frozen: auto goes on, require does not.
 # labs: system session
+# long labs: session
 . "$(dirname "$0")/lab.sh"
 . "$(dirname "$0")/guest.sh"
 lab_start

@@ -2,6 +2,7 @@
 # A guest that fills the scratch before anybody can act is paused by an I/O error: the job is ended and the guest goes
 # on with nothing lost, by the backup itself or, when it was killed, by whoever puts its run right.
 # labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 . "$(dirname "$0")/guest.sh"
 lab_start

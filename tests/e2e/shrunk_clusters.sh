@@ -1,7 +1,8 @@
 #!/bin/bash
 # A disk with large clusters, shrunk inside one and grown again: the rest of that cluster comes back with the content
 # it had, and its bits are lost. The increment is exact, and not by luck: the sample is a sixteenth of the disk.
-# labs: embed system
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SIGTERM after every few milliseconds of a run: it is done, or it has left nothing. Backup and restore.
 # labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 

@@ -1,7 +1,8 @@
 #!/bin/bash
 # What leaves a clean bitmap over changed data, or none (libvirt and QEMU say nothing): after each, an increment is
 # exact for the whole disk, or, where only the sample could tell, --scan is.
-# labs: embed system
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 lab_need qemu-io
