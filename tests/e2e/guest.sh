@@ -69,7 +69,35 @@ guest_agent()
     said=$(jq -c -n --arg execute "$2" --argjson arguments "${3:-null}" \
         '{execute: $execute} + if $arguments then {arguments: $arguments} else {} end') || return 1
     # An embedded driver that has just been opened has not found the agent again before it answers this.
-    lab_virsh "domjobinfo $1; dumpxml $1; qemu-agent-command --timeout 10 $1 '$said'" | grep -a '^{' | jq -c .return
+    lab_virsh "domjobinfo $1; dumpxml $1; qemu-agent-command --timeout ${GUEST_TIMEOUT:-10} $1 '$said'" | grep -a '^{' | jq -c .return
+}
+
+# guest_agent_stops NAME: it does not answer until guest_agent_goes_on.
+guest_agent_stops()
+{
+    guest_shell "$1" 'kill -STOP $(pidof qemu-ga); echo agent stopped >/dev/console'
+    lab_eventually "the agent stops" grep -q 'agent stopped' "$LAB_DIR/$1.console"
+    # From now on libvirt knows that it owes an answer.
+    GUEST_TIMEOUT=1 guest_answers "$1" && lab_fail "the agent of $1 answers"
+}
+
+guest_agent_goes_on()
+{
+    : >"$LAB_DIR/$1.console"
+    guest_shell "$1" 'kill -CONT $(pidof qemu-ga)'
+    lab_eventually "the agent goes on" guest_answers "$1"
+}
+
+# guest_agent_again NAME [ARGUMENT...]: it is killed and another one started, with these arguments.
+guest_agent_again()
+{
+    local name=$1
+    shift
+    : >"$LAB_DIR/$name.console"
+    guest_shell "$name" 'for pid in $(pidof qemu-ga); do kill -9 $pid; while grep -q "^State:.[^Z]" /proc/$pid/status; do :; done; done'
+    guest_shell "$name" "qemu-ga -m virtio-serial -p /dev/virtio-ports/org.qemu.guest_agent.0 $* & echo agent again >/dev/console"
+    lab_eventually "the agent is killed" grep -q 'agent again' "$LAB_DIR/$name.console"
+    lab_eventually "another agent answers" guest_answers "$name"
 }
 
 guest_answers()

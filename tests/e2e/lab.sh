@@ -395,7 +395,7 @@ lab_domain_xml()
         case $target in
         nvram) firmware="<loader readonly='yes' type='pflash'>$kind</loader><nvram>$argument</nvram>" ;;
         boot)
-            firmware="<kernel>$kind</kernel><initrd>$argument</initrd><cmdline>console=ttyS0 quiet</cmdline>"
+            firmware="<kernel>$kind</kernel><initrd>$argument</initrd><cmdline>console=ttyS0 quiet cryptomgr.notests</cmdline>"
             memory=256
             ;;
         hd* | fd*) machine=pc ;;

@@ -41,6 +41,7 @@ needs_recovery && lab_fail "the frozen file system needs its journal"
 e2fsck -fn "$raw" >"$LAB_DIR/tmp/fsck" 2>&1 || lab_fail "e2fsck: $(cat "$LAB_DIR/tmp/fsck")"
 debugfs -R "cat /file" "$raw" 2>/dev/null | md5sum | cmp - "$LAB_DIR/tmp/sum" || lab_fail "the file is another"
 
+guest_shell "$LAB_NAME" 'kill %1' # it took the processor
 # Frozen by somebody else, who thaws it: not our freeze.
 guest_agent "$LAB_NAME" guest-fsfreeze-freeze >/dev/null
 np_refuses 1 "frozen|freeze.*domain $LAB_NAME.*somebody else" backup -c "$LAB_URI" -d "$LAB_NAME" -l inc -o "$set" \
@@ -58,8 +59,7 @@ if [ "$LAB_KIND" = system ]; then
 fi
 
 # An agent that is stopped: bounded.
-guest_shell "$LAB_NAME" 'kill -STOP $(pidof qemu-ga)'
-lab_eventually "the agent stops" eval '! guest_answers "$LAB_NAME"'
+guest_agent_stops "$LAB_NAME"
 began=$SECONDS
 np_refuses 1 "cannot freeze" backup -c "$LAB_URI" -d "$LAB_NAME" -l inc -o "$set" --quiesce require
 np_backup "$LAB_NAME" -l inc -o "$set" --json
@@ -67,8 +67,7 @@ np_said "warning.*cannot freeze"
 [ "$(jq .quiesced "$NP_OUT")" = false ] || lab_fail "it says that it was frozen"
 [ $((SECONDS - began)) -lt 40 ] || lab_fail "two runs took $((SECONDS - began)) s"
 lab_note "two runs with a stopped agent: $((SECONDS - began)) s"
-guest_shell "$LAB_NAME" 'kill -CONT $(pidof qemu-ga)'
-lab_eventually "the agent goes on" guest_answers "$LAB_NAME"
+guest_agent_goes_on "$LAB_NAME"
 thawed "stopped agent"
 
 # A guest that is paused cannot answer: not even tried.

@@ -11,7 +11,7 @@ lab_small_place 4M "$LAB_DIR/small" # before the domain starts: QEMU does not se
 lab_guest "$LAB_NAME" vda:qcow2:64M
 
 set=$LAB_DIR/set
-guest_exec "$LAB_NAME" "cd /vda; for f in old new; do dd if=/dev/urandom of=\$f bs=1M count=12 2>/dev/null; done; sync; md5sum <new" \
+guest_exec "$LAB_NAME" "cd /vda; for f in old new; do dd if=/dev/urandom of=\$f bs=1M count=6 2>/dev/null; done; sync; md5sum <new" \
     >"$LAB_DIR/sum" || lab_fail "the guest has no files"
 np_backup "$LAB_NAME" -l full -o "$set"
 
