@@ -128,8 +128,14 @@ static int check_sample(struct check *check, const struct sample *sample, struct
     return 0;
 }
 
-/* Did the rival hold something else there than this disk's base? Offsets must not fall after rival_begin. */
-static int differs(struct check *check, const struct sample *sample, bool *result, struct np_error *err)
+enum likeness { LIKE, UNLIKE, PERHAPS };
+
+/*
+ * Did the rival hold the same there as this disk's base? Where only one of the two ends within the granule,
+ * the hashes are of different lengths and do not tell. Offsets must not fall after rival_begin.
+ */
+static int liken(struct check *check, const struct sample *sample, enum likeness *likeness,
+                 struct np_error *err)
 {
     struct rival *rival = check->rival;
     uint64_t window = np_align_down(sample->offset, check->geometry->chunk);
@@ -137,17 +143,23 @@ static int differs(struct check *check, const struct sample *sample, bool *resul
     if (rival->loaded != window && np_parent_window(&rival->parent, window, &rival->window, err) < 0)
         return -1;
     rival->loaded = window;
-    *result = np_map_get(rival->window.map, index) != NP_GRANULE_DATA ||
-              np_granule_length(&rival->parent.geometry, window, index) != sample->length ||
-              !np_hash128_equal(rival->window.hashes[index], sample->hash);
+    if (np_map_get(rival->window.map, index) != NP_GRANULE_DATA)
+        *likeness = UNLIKE;
+    else if (np_granule_length(&rival->parent.geometry, window, index) != sample->length)
+        *likeness = PERHAPS;
+    else
+        *likeness = np_hash128_equal(rival->window.hashes[index], sample->hash) ? LIKE : UNLIKE;
     return 0;
 }
 
+/* A granule that may be both's is read too, but does not tell whose image it is. */
 static int check_differing(struct check *check, const struct sample *sample, struct np_error *err)
 {
-    if (differs(check, sample, &check->rival->told_apart, err) < 0)
+    enum likeness likeness;
+    if (liken(check, sample, &likeness, err) < 0)
         return -1;
-    return check->rival->told_apart ? check_sample(check, sample, err) : 0;
+    check->rival->told_apart = likeness == UNLIKE;
+    return likeness != LIKE ? check_sample(check, sample, err) : 0;
 }
 
 /* A granule's flags: dirty if any byte is, data if any byte is. */
@@ -264,10 +276,13 @@ static int tell_by_samples(struct check *check, struct np_error *err)
         size_t count;
     } taken[] = {{&check->first, 1}, {check->samples, SAMPLE}, {check->tail, check->tail_count}};
     for (size_t i = 0; i < NP_ARRAY_SIZE(taken); i++)
-        for (size_t k = 0; k < taken[i].count && k < check->seen && !check->rival->told_apart; k++)
+        for (size_t k = 0; k < taken[i].count && k < check->seen && !check->rival->told_apart; k++) {
+            enum likeness likeness;
             if (rival_begin(check, taken[i].list[k].offset, err) < 0 ||
-                differs(check, &taken[i].list[k], &check->rival->told_apart, err) < 0)
+                liken(check, &taken[i].list[k], &likeness, err) < 0)
                 return -1;
+            check->rival->told_apart = likeness == UNLIKE;
+        }
     return 0;
 }
 
