@@ -85,9 +85,10 @@ int np_backup_run(const struct np_backup_options *options, const struct np_sourc
 /** Whether the dirty bitmap may be believed. */
 struct np_trust {
     bool believed;
-    char why[NP_WHY_MAX]; /**< when it is not: what contradicts it */
-    uint64_t offset;      /**< the guest byte where */
-    uint64_t compared;    /**< bytes read and compared */
+    char why[NP_WHY_MAX];  /**< when it is not: what contradicts it */
+    uint64_t offset;       /**< the guest byte where */
+    struct np_error cause; /**< why it cannot be told from a rival; NP_OK where that is not why */
+    uint64_t compared;     /**< bytes read and compared */
 };
 
 /**
@@ -101,8 +102,8 @@ struct np_trust {
  * @param base   its chain is at its start, and anywhere afterwards
  * @param rivals the states of other disks at the same point that had a bitmap of the same name; their chains
  *               have hashes, and are anywhere before and afterwards
- * @return 0 with the verdict in trust; -1: NP_DAMAGED when the base's index is damaged (a rival's: not
- * believed), else as the source fails
+ * @return 0 with the verdict in trust; -1: NP_DAMAGED when the base's index is damaged (one of a rival
+ * that cannot be read: not believed), else as the source fails
  */
 int np_backup_trust(const struct np_source *source, const struct np_geometry *geometry,
                     const struct np_base *base, const struct np_base *rivals, size_t rival_count,

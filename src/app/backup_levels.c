@@ -300,8 +300,8 @@ static int find_rivals(const struct np_run *run, struct np_run_disk *disk, struc
             if (np_origin_open_disk(&origin, other->target, true, opened, &broken) < 0) {
                 say_why(disk, "it cannot be told from disk %s, whose chain is broken", other->target);
                 np_log_warning(
-                    "disk %s: %s: the bitmap is not believed and the disk is compared with point %s",
-                    disk->domain_disk->target, disk->result->why, point->id);
+                    "disk %s: %s, so the bitmap is not believed and the disk is compared with point %s: %s",
+                    disk->domain_disk->target, disk->result->why, point->id, broken.message);
                 return 0;
             }
             rivals->opened_count++;
@@ -329,9 +329,11 @@ static int check_bitmap(struct np_run *run, struct np_run_disk *disk, struct np_
                         np_get_le64(random.bytes), run->request->cancel, &trust, err) < 0)
         return -1;
     if (!trust.believed) {
-        np_log_warning(
-            "disk %s: %s (at byte %ju): the bitmap is not believed and the disk is compared with point %s",
-            disk->domain_disk->target, trust.why, (uintmax_t)trust.offset, disk->parent->id);
+        bool caused = trust.cause.class != NP_OK;
+        np_log_warning("disk %s: %s (at byte %ju): the bitmap is not believed and the disk is compared with "
+                       "point %s%s%s",
+                       disk->domain_disk->target, trust.why, (uintmax_t)trust.offset, disk->parent->id,
+                       caused ? ": " : "", caused ? trust.cause.message : "");
         say_why(disk, "%.120s", trust.why);
         set_mode(run, disk, NP_MODE_SCAN);
     }

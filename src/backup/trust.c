@@ -39,6 +39,7 @@ struct rival {
     struct np_parent_window window; /* its hashes: room for all of one */
     uint64_t loaded;                /* where that window begins; UINT64_MAX: none is there */
     bool told_apart;
+    bool unread; /* its index could not be read */
 };
 
 struct check {
@@ -140,7 +141,9 @@ static int liken(struct check *check, const struct sample *sample, enum likeness
     struct rival *rival = check->rival;
     uint64_t window = np_align_down(sample->offset, check->geometry->chunk);
     unsigned index = (unsigned)((sample->offset - window) / check->geometry->granule);
-    if (rival->loaded != window && np_parent_window(&rival->parent, window, &rival->window, err) < 0)
+    rival->unread =
+        rival->loaded != window && np_parent_window(&rival->parent, window, &rival->window, err) < 0;
+    if (rival->unread)
         return -1;
     rival->loaded = window;
     if (np_map_get(rival->window.map, index) != NP_GRANULE_DATA)
@@ -262,7 +265,8 @@ static int rival_begin(struct check *check, uint64_t offset, struct np_error *er
 {
     struct rival *rival = check->rival;
     rival->loaded = UINT64_MAX;
-    if (np_chain_seek(rival->parent.base->chain, offset, err) < 0)
+    rival->unread = np_chain_seek(rival->parent.base->chain, offset, err) < 0;
+    if (rival->unread)
         return -1;
     np_parent_init(&rival->parent, rival->parent.base, check->geometry);
     return 0;
@@ -320,10 +324,12 @@ static int check_rival(struct check *check, const struct np_base *base, struct n
     if (result == 0 && !rival.told_apart && check->seen > SAMPLE)
         result = tell_by_walk(check, cancel, err);
     check->rival = NULL;
-    if (result == 0 || err->class != NP_DAMAGED)
+    if (result == 0 || !rival.unread)
         return result;
-    disbelieve(check, "the index of another disk of the guest is damaged, which this one is to be told from",
-               err->offset == NP_NO_OFFSET ? 0 : err->offset); /* of this disk's all was read before */
+    disbelieve(check,
+               "the index of another disk of the guest cannot be read, which this one is to be told from",
+               err->offset == NP_NO_OFFSET ? 0 : err->offset);
+    check->trust->cause = *err;
     *err = (struct np_error)NP_ERROR_INIT;
     return 0;
 }
