@@ -308,6 +308,9 @@ static int stop_guest(struct undoing *undoing, struct np_error *err)
     if (!undoing->active || !undoing->intent->guest_started)
         return 0;
     const char *name = np_domain_name(domain), *started = undoing->intent->started;
+    if (np_job_check_free(domain, err) < 0) /* another set's run may have found it, and read it now */
+        return np_error_context(err, "domain %s, which the run of %s has started paused, cannot be ended",
+                                name, started);
     if (np_domain_stop_paused(domain, undoing->intent->socket, &how, err) < 0)
         return -1;
     note(undoing, how == NP_STOPPED, "paused guest");

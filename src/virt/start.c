@@ -43,41 +43,6 @@ static int set_mark(struct np_domain *domain, const char *element)
                                 VIR_DOMAIN_AFFECT_LIVE);
 }
 
-/* A libvirtd that died in between is there again, and has the domain by the id that it was started with. */
-static int mark_started(struct np_domain *domain, const char *element, struct np_error *err)
-{
-    const unsigned id = virDomainGetID(domain->ptr);
-    struct np_error ignored = NP_ERROR_INIT;
-    if (set_mark(domain, element) == 0)
-        return 0;
-    np_virt_error(err, "cannot mark domain %s as started by this run", domain->name);
-    if (np_domain_reach(domain, &ignored) < 0 || virDomainGetID(domain->ptr) != id)
-        return -1;
-    if (set_mark(domain, element) == 0) {
-        *err = (struct np_error)NP_ERROR_INIT;
-        return 0;
-    }
-    virDomainDestroyFlags(domain->ptr,
-                          VIR_DOMAIN_DESTROY_GRACEFUL); /* without the mark nobody would know it */
-    return -1;
-}
-
-int np_domain_start_paused(struct np_domain *domain, const char *mark, struct np_error *err)
-{
-    NP_AUTO_FREE char *element = NULL;
-    bool saved;
-    if (np_domain_is_saved(domain, &saved, err) < 0 || mark_element(domain, mark, &element, err) < 0)
-        return -1;
-    if (saved) /* since the run looked first: a start would use it up */
-        return np_fail(err, NP_FAILED, "domain %s has a saved memory by now, and is not started",
-                       domain->name);
-    if (domain->started == NULL && np_watch_begin(domain->virt->link, domain->ptr, &domain->started, err) < 0)
-        return -1;
-    if (virDomainCreateWithFlags(domain->ptr, VIR_DOMAIN_START_PAUSED) < 0)
-        return np_virt_error(err, "cannot start domain %s, paused, to read its disks", domain->name);
-    return mark_started(domain, element, err);
-}
-
 static bool has_mark(struct np_domain *domain, const char *mark)
 {
     struct np_error ignored = NP_ERROR_INIT;
@@ -161,6 +126,54 @@ static int look_whether_run(struct np_domain *domain, int reason, bool *has_run,
                        "connection to %s broke",
                        domain->name, domain->virt->uri);
     return 0;
+}
+
+/* ---- starting ---- */
+
+/* Without the mark nobody would know it later. What somebody has resumed meanwhile is theirs. */
+static void end_unmarked(struct np_domain *domain)
+{
+    int state, reason;
+    bool has_run = true;
+    struct np_error ignored = NP_ERROR_INIT;
+    if (virDomainGetState(domain->ptr, &state, &reason, 0) < 0 || state != VIR_DOMAIN_PAUSED ||
+        look_whether_run(domain, reason, &has_run, &ignored) < 0 || has_run)
+        return;
+    virDomainDestroyFlags(domain->ptr, VIR_DOMAIN_DESTROY_GRACEFUL);
+}
+
+/* A libvirtd that died in between is there again, and has the domain by the id that it was started with. */
+static int mark_started(struct np_domain *domain, const char *element, struct np_error *err)
+{
+    const unsigned id = virDomainGetID(domain->ptr);
+    struct np_error ignored = NP_ERROR_INIT;
+    if (set_mark(domain, element) == 0)
+        return 0;
+    np_virt_error(err, "cannot mark domain %s as started by this run", domain->name);
+    if (np_domain_reach(domain, &ignored) < 0 || virDomainGetID(domain->ptr) != id)
+        return -1;
+    if (set_mark(domain, element) == 0) {
+        *err = (struct np_error)NP_ERROR_INIT;
+        return 0;
+    }
+    end_unmarked(domain);
+    return -1;
+}
+
+int np_domain_start_paused(struct np_domain *domain, const char *mark, struct np_error *err)
+{
+    NP_AUTO_FREE char *element = NULL;
+    bool saved;
+    if (np_domain_is_saved(domain, &saved, err) < 0 || mark_element(domain, mark, &element, err) < 0)
+        return -1;
+    if (saved) /* since the run looked first: a start would use it up */
+        return np_fail(err, NP_FAILED, "domain %s has a saved memory by now, and is not started",
+                       domain->name);
+    if (domain->started == NULL && np_watch_begin(domain->virt->link, domain->ptr, &domain->started, err) < 0)
+        return -1;
+    if (virDomainCreateWithFlags(domain->ptr, VIR_DOMAIN_START_PAUSED) < 0)
+        return np_virt_error(err, "cannot start domain %s, paused, to read its disks", domain->name);
+    return mark_started(domain, element, err);
 }
 
 /* ---- ending ---- */

@@ -65,6 +65,33 @@ stopped 0 STOP_AT=nbd_pread_structured:1 STOP_HOW=none STOP_RUN="sh $LAB_DIR/tmp
 left_alone "libvirtd died, and somebody resumed it"
 lab_virsh "destroy $LAB_NAME --graceful" >/dev/null
 
+# Nobody can mark it, and somebody has resumed it meanwhile.
+stopped 1 STOP_AT=virDomainSetMetadata:1 STOP_HOW=stuck STOP_RUN="virsh -q -c $LAB_URI resume $LAB_NAME"
+[ "$(state)" = running ] || lab_fail "not marked, but resumed: the guest is $(state)"
+lab_virsh "destroy $LAB_NAME --graceful" >/dev/null
+stopped 1 STOP_AT=virDomainSetMetadata:1 STOP_HOW=stuck
+[ "$(state)" = "shut off" ] || lab_fail "not marked: the guest is $(state)"
+
+# A run and its guardian are killed, and another tool reads the paused guest's disks when the next run comes, which first
+# waits half a minute for a begin of its own to show.
+if [ "${NBDPULL_FAULTS:-all}" = all ]; then
+    stopped 137 STOP_AT=nbd_connect_socket:1 STOP_HOW=killall
+    mkdir -m 777 "$LAB_DIR/other"
+    cat >"$LAB_DIR/job.xml" <<XML
+<domainbackup mode='pull'><server transport='unix' socket='$LAB_DIR/other/sock'/>
+  <disks><disk name='vda' backup='yes' type='file'><scratch file='$LAB_DIR/other/scratch'/></disk></disks></domainbackup>
+XML
+    lab_virsh "domjobabort $LAB_NAME; backup-begin $LAB_NAME $LAB_DIR/job.xml" >/dev/null || lab_fail "no other job"
+    stopped 7
+    grep -q "started paused, cannot be ended.*backup job already" "$NP_ERR" || lab_fail "another's job: it says: $(cat "$NP_ERR")"
+    [ "$(state)" = paused ] || lab_fail "another's job: the guest is $(state)"
+    lab_virsh backup-dumpxml "$LAB_NAME" | grep -q other/sock || lab_fail "the other job is gone"
+    lab_virsh "domjobabort $LAB_NAME" >/dev/null
+    stopped 0
+    [ "$(state)" = "shut off" ] || lab_fail "the other job is over: the guest is $(state)"
+    exact
+fi
+
 stopped 137 STOP_AT=nbd_connect_socket:1 STOP_HOW=killall
 [ "$(state)" = paused ] || lab_fail "it is $(state): this test tests nothing"
 stopped 0 STOP_AT=virDomainQemuMonitorCommand:1 STOP_HOW=fail
