@@ -2,6 +2,7 @@
 # --bwlimit: a backup reads, and a restore writes, at that rate and no faster; what is zero costs nothing; a signal need
 # not wait for the next bytes.
 # labs: system
+# cost: 15
 . "$(dirname "$0")/lab.sh"
 lab_start
 

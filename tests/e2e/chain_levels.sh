@@ -2,6 +2,7 @@
 # A chain of full, increments and differentials over two qcow2 disks and a raw one: every point is exact.
 # labs: system embed session
 # long labs: session
+# cost: 15
 . "$(dirname "$0")/lab.sh"
 lab_start
 

@@ -6,6 +6,7 @@
 # NBDPULL_SEED replays a history; NBDPULL_SEEDS and NBDPULL_STEPS make more and longer ones.
 # labs: system embed
 # long labs: embed
+# cost: 30
 . "$(dirname "$0")/lab.sh"
 lab_start
 lab_need qemu-io

@@ -3,6 +3,7 @@
 # and are exact. libvirt 9.0 then waits 30 s for each of the guest's virtio ports that somebody in it had open:
 # NBDPULL_PORTS_OPEN leaves them so.
 # labs: system
+# cost: 25
 . "$(dirname "$0")/lab.sh"
 . "$(dirname "$0")/guest.sh"
 lab_start

@@ -3,6 +3,7 @@
 # in time, in bounded memory, with a status that says so, without a control character on a terminal, and without a file
 # where none may be. NBDPULL_HOSTILE, a regular expression, takes those of that name.
 # labs: embed
+# cost: 20
 . "$(dirname "$0")/lab.sh"
 lab_need python3
 lab_start

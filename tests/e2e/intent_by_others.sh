@@ -2,6 +2,7 @@
 # intent.json and deferred.json are files like any other: written by an older version, damaged, changed by hand, or copied
 # with the set while a run was at work. None of it stops the next run, and nothing that is not this set's is touched.
 # labs: system
+# cost: 15
 . "$(dirname "$0")/lab.sh"
 lab_start
 

@@ -3,6 +3,7 @@
 # where one comes, the backup is committed; where none does, it fails in one line and the next run is exact. Nor does the
 # guardian miss the one that comes after one that hung.
 # labs: system
+# cost: 25
 . "$(dirname "$0")/lab.sh"
 lab_start
 [ "$LAB_ISOLATED" = yes ] || lab_skip "the machine's own libvirtd must not be stopped"

@@ -2,6 +2,7 @@
 # What belongs to a guest beside its disks: both XMLs without secrets, NVRAM; and a definition that starts beside it.
 # labs: system embed
 # long labs: embed
+# cost: 15
 . "$(dirname "$0")/lab.sh"
 lab_start
 

@@ -3,6 +3,7 @@
 # dies and a guest that was started a moment before end the backup and leave nothing; a guest that shuts down in the
 # middle of a backup of a running one loses that point only.
 # labs: system
+# cost: 20
 . "$(dirname "$0")/lab.sh"
 lab_start
 

@@ -2,6 +2,7 @@
 # A libvirtd that speaks another language: nothing goes by its words. An agent that is gone before it answers has frozen
 # the guest all the same, and the guest is thawed.
 # labs: system
+# cost: 20
 . "$(dirname "$0")/lab.sh"
 . "$(dirname "$0")/guest.sh"
 export LC_ALL=C.UTF-8 LANGUAGE=uk

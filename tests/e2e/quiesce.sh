@@ -3,6 +3,7 @@
 # but never synced. Without freezing it needs the journal. What cannot be frozen: auto goes on, require does not.
 # labs: system session
 # long labs: session
+# cost: 30
 . "$(dirname "$0")/lab.sh"
 . "$(dirname "$0")/guest.sh"
 lab_start

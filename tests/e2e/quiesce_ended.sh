@@ -2,6 +2,7 @@
 # A run that is ended between freeze and thaw: by SIGTERM it thaws itself, after kill -9 its guardian does, and when
 # that is killed too the next run.
 # labs: system
+# cost: 25
 . "$(dirname "$0")/lab.sh"
 . "$(dirname "$0")/guest.sh"
 lab_start

@@ -3,6 +3,7 @@
 # on with nothing lost, by the backup itself or, when it was killed, by whoever puts its run right.
 # labs: system embed
 # long labs: embed
+# cost: 20
 . "$(dirname "$0")/lab.sh"
 . "$(dirname "$0")/guest.sh"
 lab_start

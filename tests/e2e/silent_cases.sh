@@ -3,6 +3,7 @@
 # exact for the whole disk, or, where only the sample could tell, --scan is.
 # labs: system embed
 # long labs: embed
+# cost: 20
 . "$(dirname "$0")/lab.sh"
 lab_start
 lab_need qemu-io

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Each step fails once, or did what it should and says that it failed, or fails with all that come after it.
 # labs: system embed
+# cost: 20
 . "$(dirname "$0")/faults.sh"
 fault_start
 fault_each inc "files virt nbd reads" "fail lost" 5

@@ -3,6 +3,7 @@
 # restores into it, a salvage, a repair, copies and dumps to a file. Each is exact, or fails with one line that names the
 # place, leaves nothing behind, and is exact once there is room.
 # labs: system
+# cost: 20
 . "$(dirname "$0")/faults.sh"
 fault_start
 FAULT_KIND=room

@@ -1,6 +1,7 @@
 #!/bin/bash
 # kill -9 at each step, before it and after it, of an increment, a full, and the first run into a new set.
 # labs: system
+# cost: 15
 . "$(dirname "$0")/faults.sh"
 fault_start
 fault_each inc "files virt nbd" "kill kill-after" 5

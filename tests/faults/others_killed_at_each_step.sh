@@ -1,6 +1,7 @@
 #!/bin/bash
 # At each step of a run somebody else is killed: its guardian, the domain's QEMU, or libvirtd, and another one is started.
 # labs: system
+# cost: 25
 . "$(dirname "$0")/faults.sh"
 fault_start
 [ "$LAB_ISOLATED" = yes ] || lab_skip "the machine's own libvirtd must not be killed"

@@ -3,6 +3,7 @@
 # says how), the set is valid, a point that was reported is there and exact, one that was not is exact or absent, and the
 # next backup puts right what the cut left, with a guest that went on and one that went down.
 # labs: system
+# cost: 45
 . "$(dirname "$0")/faults.sh"
 fault_start
 cut=$(dirname "$0")/powercut.py place=$LAB_DIR/place truths=$LAB_DIR/truths log=$LAB_DIR/tmp/log

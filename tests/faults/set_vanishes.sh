@@ -5,6 +5,7 @@
 # asked for; what stands there instead is not touched; in libvirt nothing is left, also when the run is killed then and its
 # guardian finds no set; and where the set comes back, the next run goes on in it.
 # labs: system
+# cost: 25
 . "$(dirname "$0")/faults.sh"
 fault_start
 FAULT_KIND=vanish
