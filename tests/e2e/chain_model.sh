@@ -11,7 +11,7 @@
 lab_start
 lab_need qemu-io
 
-steps=${NBDPULL_STEPS:-15}
+steps=${NBDPULL_STEPS:-20}
 images=(vda vdb vdd vde) # those that can hold bitmaps; vde comes and goes
 declare -A options=([vda]="" [vdb]=cluster_size=4k [vdd]=cluster_size=2M)
 declare -A size truth done_by
@@ -439,7 +439,7 @@ if [ -n "${NBDPULL_SEED:-}" ]; then
 else
     seeds=()
     RANDOM=${NBDPULL_CHOICE:-$SRANDOM}
-    for ((i = 0; i < ${NBDPULL_SEEDS:-3}; i++)); do
+    for ((i = 0; i < ${NBDPULL_SEEDS:-1}; i++)); do
         seeds+=($((RANDOM << 15 | RANDOM)))
     done
     for seed in "${seeds[@]}"; do

@@ -3,7 +3,8 @@
 # the guest wrote, whatever the points say that it builds on. It ends in time, in bounded memory; no job is left, and no
 # stream that was there is touched. Some of the sets, others each time; NBDPULL_HOSTILE, a regular expression, takes
 # those of that name.
-# labs: embed
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_need python3
 lab_start
@@ -38,7 +39,7 @@ streams() { (cd "$1/streams" && sha256sum ./*); }
 RANDOM=${NBDPULL_CHOICE:-$SRANDOM}
 some=${NBDPULL_HOSTILE:+all}${NBDPULL_ALL_SETS:+all}
 while read -r name _; do
-    [[ $name =~ ${NBDPULL_HOSTILE:-.} ]] && { [ -n "$some" ] || [ $((RANDOM % 4)) -eq 0 ]; } || continue
+    [[ $name =~ ${NBDPULL_HOSTILE:-.} ]] && { [ -n "$some" ] || [ $((RANDOM % 8)) -eq 0 ]; } || continue
     taken=$((taken + 1))
     set=$LAB_DIR/sets/$name
     streams "$set" >"$LAB_DIR/tmp/streams"

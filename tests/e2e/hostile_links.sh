@@ -1,7 +1,8 @@
 #!/bin/bash
 # Links, pipes, devices and directories at every place of a set where files of its own should be: nothing is read or
-# written through them, nothing waits, and what they lead to stays as it was.
-# labs: embed
+# written through them, nothing waits, and what they lead to stays as it was. At each place some kinds, others each time.
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 
@@ -53,7 +54,8 @@ does()
 
 places=(set.json lock points points/0001.json points/0002.json streams streams/0001.vda.nbp streams/0002.vda.nbp
     config config/0002 config/0002/domain.xml intent.json deferred.json aside)
-kinds=(same hard fifo) writing=same
+kinds=(secret hard dangling loop fifo directory) writing=same
+RANDOM=${NBDPULL_CHOICE:-$SRANDOM}
 if [ -n "${NBDPULL_ALL_LINKS:-}" ]; then
     kinds=(same secret hard dangling loop fifo directory) writing="same secret hard dangling loop fifo directory device"
     [ "$(id -u)" -ne 0 ] || kinds+=(device)
@@ -65,7 +67,9 @@ for place in "${places[@]}"; do
         set.json | points* | streams*) broken=145 ;;
         *) broken=0 ;;
     esac
-    for kind in "${kinds[@]}"; do
+    some=("${kinds[@]}")
+    [ -n "${NBDPULL_ALL_LINKS:-}" ] || some=(same "${kinds[RANDOM % ${#kinds[@]}]}")
+    for kind in "${some[@]}"; do
         [ "$kind" != hard ] || [[ $place = *.* || $place = lock ]] || continue
         put "$kind" "$place"
         does $broken restore -i "$set" -o "$out"

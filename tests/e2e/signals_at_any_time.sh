@@ -1,5 +1,5 @@
 #!/bin/bash
-# SIGTERM after every few milliseconds of a run: it is done, or it has left nothing. Backup and restore.
+# SIGTERM after every few milliseconds of a run, others each time: it is done, or it has left nothing. Backup and restore.
 # labs: system embed
 # long labs: embed
 . "$(dirname "$0")/lab.sh"
@@ -28,7 +28,8 @@ after()
     esac
 }
 
-for ((ms = 0; ms < 500; ms += 20)); do
+RANDOM=${NBDPULL_CHOICE:-$SRANDOM}
+for ((ms = RANDOM % 40; ms < 500; ms += 40)); do
     np_start backup -c "$LAB_URI" -d "$LAB_NAME" -l full -o "$set" -q
     after $ms
     if [ $status -eq 0 ]; then
@@ -46,7 +47,7 @@ lab_note "backup: $ended ended, $done done"
 [ $ended -gt 0 ] || lab_fail "no backup was ended: this test tests nothing"
 
 ended=0 done=0
-for ((ms = 0; ms < 300; ms += 10)); do
+for ((ms = RANDOM % 20; ms < 300; ms += 20)); do
     np_start restore -i "$set" -o "$LAB_DIR/out" -q
     after $ms
     if [ $status -eq 0 ]; then

@@ -371,15 +371,15 @@ static void run_small(void)
         bytes += world.files[i].good.size;
     printf("a small set: %zu files, %zu bytes\n", world.file_count, bytes);
     uses_begin(&world);
-    run_class(&(struct class){.name = "flips", .one_in = 300}, flips);
-    run_class(&(struct class){.name = "truncations", .one_in = 300}, truncations);
-    run_class(&(struct class){.name = "appended", .one_in = 20}, appended);
-    run_class(&(struct class){.name = "blocks", .one_in = 20}, blocks);
-    run_class(&(struct class){.name = "records_moved", .one_in = 100}, moved);
-    run_class(&(struct class){.name = "records_replaced", .one_in = 50}, replaced);
-    run_class(&(struct class){.name = "records_forged", .one_in = 100}, forged);
-    run_class(&(struct class){.name = "files", .one_in = 10}, files);
-    run_class(&(struct class){.name = "several", .one_in = 100}, several);
+    run_class(&(struct class){.name = "flips", .one_in = 600}, flips);
+    run_class(&(struct class){.name = "truncations", .one_in = 600}, truncations);
+    run_class(&(struct class){.name = "appended", .one_in = 40}, appended);
+    run_class(&(struct class){.name = "blocks", .one_in = 40}, blocks);
+    run_class(&(struct class){.name = "records_moved", .one_in = 200}, moved);
+    run_class(&(struct class){.name = "records_replaced", .one_in = 100}, replaced);
+    run_class(&(struct class){.name = "records_forged", .one_in = 200}, forged);
+    run_class(&(struct class){.name = "files", .one_in = 20}, files);
+    run_class(&(struct class){.name = "several", .one_in = 200}, several);
     uses_end();
     world_clear(&world);
 }
@@ -392,7 +392,7 @@ static void run_large(void)
         bytes += world.files[i].good.size;
     printf("a large set: %zu bytes\n", bytes);
     uses_begin(&world);
-    run_class(&(struct class){.name = "large", .one_in = 300}, single);
+    run_class(&(struct class){.name = "large", .one_in = 600}, single);
     uses_end();
     world_clear(&world);
 }

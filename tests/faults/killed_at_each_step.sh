@@ -4,7 +4,7 @@
 # cost: 15
 . "$(dirname "$0")/faults.sh"
 fault_start
-fault_each inc "files virt nbd" "kill kill-after" 5
-fault_each full "files virt nbd" "kill" 3
-fault_each new "files virt nbd" "kill kill-after" 3
+fault_each inc "files virt nbd" "kill kill-after" 3
+fault_each full "files virt nbd" "kill" 2
+fault_each new "files virt nbd" "kill kill-after" 2
 fault_end

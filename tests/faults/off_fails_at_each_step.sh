@@ -5,6 +5,6 @@
 FAULT_OFF=yes
 . "$(dirname "$0")/faults.sh"
 fault_start
-fault_each inc "files nbd virt" "fail lost" 2
-fault_each recover "files virt" "fail lost" 3
+fault_each inc "files nbd virt" "fail lost" 1
+fault_each recover "files virt" "fail lost" 2
 fault_end

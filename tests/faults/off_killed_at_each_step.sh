@@ -6,8 +6,8 @@
 FAULT_OFF=yes
 . "$(dirname "$0")/faults.sh"
 fault_start
-fault_each inc "files nbd virt" "kill killall" 2
-fault_each inc "nbd" "servers" 2
+fault_each inc "files nbd virt" "kill killall" 1
+fault_each inc "nbd" "servers" 1
 fault_each full "files nbd virt" "killall" 1
 fault_each recover "files nbd virt" "kill killall" 1
 fault_end

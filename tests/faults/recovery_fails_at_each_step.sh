@@ -4,5 +4,5 @@
 # labs: system
 . "$(dirname "$0")/faults.sh"
 fault_start
-fault_each recover "files virt" "fail lost" 4
+fault_each recover "files virt" "fail lost" 3
 fault_end

@@ -5,5 +5,5 @@
 . "$(dirname "$0")/faults.sh"
 fault_start
 fault_each inc "files virt nbd" "killall killall-after" 2
-fault_each recover "files virt nbd" "kill killall" 3
+fault_each recover "files virt nbd" "kill killall" 2
 fault_end

@@ -287,17 +287,17 @@ vanish_reset()
 }
 
 ways="moved replaced older unmounted deleted"
-fault_each inc "files virt nbd" "$ways moved-kill replaced-kill deleted-kill" 5
-fault_each inc "files virt nbd" "streams points stream" 3
-fault_each full "files virt nbd" "moved deleted streams stream" 2
-fault_each new "files virt nbd" "moved older deleted streams points stream" 2
+fault_each inc "files virt nbd" "$ways moved-kill replaced-kill deleted-kill" 4
+fault_each inc "files virt nbd" "streams points stream" 2
+fault_each full "files virt nbd" "moved deleted streams stream" 1
+fault_each new "files virt nbd" "moved older deleted streams points stream" 1
 np_backup "$LAB_NAME" -l full -o "$FAULT_SET"
 fault_truth last
 for level in restore verified salvage verify deep dump looks; do
-    fault_each $level "files reads closes" "$ways" 2
+    fault_each $level "files reads closes" "$ways" 1
 done
 for level in restore verified salvage; do
-    fault_each $level "files reads closes nbd" "out-moved out-replaced out-replaced-int" 2
+    fault_each $level "files reads closes nbd" "out-moved out-replaced out-replaced-int" 1
 done
 fault_each verified nbd "out-moved out-replaced" 2
 for status in $FAULT_STATUSES; do echo "$status"; done | sort | uniq -c | sed 's/^/# /' >&2

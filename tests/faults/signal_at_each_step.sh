@@ -4,7 +4,7 @@
 # cost: 15
 . "$(dirname "$0")/faults.sh"
 fault_start
-fault_each inc "files virt nbd" "term term-after" 5
-fault_each full "files virt nbd" "int hup" 3
-fault_each new "files virt nbd" "term" 3
+fault_each inc "files virt nbd" "term term-after" 3/1
+fault_each full "files virt nbd" "int hup" 2/1
+fault_each new "files virt nbd" "term" 2/1
 fault_end
