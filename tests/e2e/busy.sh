@@ -5,9 +5,9 @@
 lab_start
 
 raw=$LAB_DIR/content
-lab_program_files 48M "$raw"
+lab_program_files 12M "$raw"
 lab_filled "$LAB_NAME" vda qcow2 "$raw"
-lab_domain "$LAB_NAME" vda:qcow2:48M
+lab_domain "$LAB_NAME" vda:qcow2:12M
 set=$LAB_DIR/set
 
 np_start_slow "$LAB_NAME" "$set"

@@ -8,9 +8,9 @@ lab_start
 
 raw=$LAB_DIR/content
 lab_random 16M "$raw"
-truncate -s 1G "$raw"
+truncate -s 128M "$raw"
 lab_filled "$LAB_NAME" vda qcow2 "$raw"
-lab_domain "$LAB_NAME" vda:qcow2:1G
+lab_domain "$LAB_NAME" vda:qcow2:128M
 
 # took COMMAND...: its disk took the 2 s that 16 MiB take at 8 MiB/s, and a machine that is busy a little longer.
 took()

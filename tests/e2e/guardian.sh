@@ -54,6 +54,7 @@ grep -q "its job, .* gone now" "$LAB_DIR/tmp/lab.group" ||
     lab_fail "it says: $(cat "$LAB_DIR/tmp/lab.group")"
 
 # The guardian alone is killed: the run goes on, and says so.
+NP_SLOW=(--bwlimit 4M)
 np_start_slow "$LAB_NAME" "$LAB_DIR/other" --scratch-dir "$scratch"
 kill -9 "$(np_guardian)"
 np_wait 0

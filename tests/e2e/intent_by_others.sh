@@ -24,6 +24,7 @@ np_backup "$LAB_NAME" -l full -o "$set"
 full=$(newest)
 
 # A set that is copied while a run is at work has that run's intent: it is the original's, and goes on.
+NP_SLOW=(--bwlimit 2M)
 np_start_slow "$LAB_NAME" "$set" --scratch-dir "$scratch"
 cp -a "$set" "$LAB_DIR/copy"
 cp "$set/intent.json" "$LAB_DIR/intent"

@@ -5,9 +5,9 @@
 lab_start
 
 raw=$LAB_DIR/content
-lab_program_files 24M "$raw"
+lab_program_files 12M "$raw"
 lab_filled "$LAB_NAME" vda qcow2 "$raw"
-lab_domain "$LAB_NAME" vda:qcow2:24M vdb:raw:1M
+lab_domain "$LAB_NAME" vda:qcow2:12M vdb:raw:1M
 set=$LAB_DIR/set
 mkdir -m 711 "$LAB_DIR/scratch"
 np_backup "$LAB_NAME" -l full -o "$set"

@@ -676,12 +676,14 @@ np_is_pulling()
 }
 
 # np_start_slow NAME SET [ARGUMENT...]: a backup in the background, in the middle of its job when this returns.
-# One worker at zstd's highest level takes seconds for some tens of MiB, on any machine.
+# One worker at zstd's highest level takes seconds for some tens of MiB, on any machine. A test that waits for the end may
+# set NP_SLOW to a --bwlimit, which takes no processor.
+NP_SLOW=(--compress zstd:19 -w 1)
 np_start_slow()
 {
     local name=$1 set=$2
     shift 2
-    np_start backup -c "$LAB_URI" -d "$name" -l full -o "$set" --compress zstd:19 -w 1 "$@"
+    np_start backup -c "$LAB_URI" -d "$name" -l full -o "$set" "${NP_SLOW[@]}" "$@"
     lab_eventually "the job begins" np_is_pulling "$set" "$name"
 }
 

@@ -9,10 +9,11 @@ lab_start
 [ "$LAB_ISOLATED" = yes ] || lab_skip "the machine's own libvirtd must not be stopped"
 
 raw=$LAB_DIR/content
-lab_program_files 12M "$raw"
+lab_program_files 6M "$raw"
 lab_filled "$LAB_NAME" vda qcow2 "$raw"
-lab_domain "$LAB_NAME" vda:qcow2:12M vdb:raw:1M
+lab_domain "$LAB_NAME" vda:qcow2:6M vdb:raw:1M
 set=$LAB_DIR/set points=1
+NP_SLOW=(--bwlimit 2M)
 np_backup "$LAB_NAME" -l full -o "$set"
 
 # end SIGNAL

@@ -7,11 +7,11 @@ lab_start
 lab_need_own_memory
 
 raw=$LAB_DIR/content
-lab_random 160M "$raw"
+lab_random 96M "$raw"
 lab_filled "$LAB_NAME" vda qcow2 "$raw"
-lab_program_files 96M "$LAB_DIR/programs"
+lab_program_files 48M "$LAB_DIR/programs"
 lab_filled "$LAB_NAME" vdb qcow2 "$LAB_DIR/programs"
-lab_domain "$LAB_NAME" vda:qcow2:160M vdb:qcow2:96M
+lab_domain "$LAB_NAME" vda:qcow2:96M vdb:qcow2:48M
 
 # The highest levels of zstd need more for each worker than all the rest, and are not part of this promise.
 for codec in none lz4 zstd; do

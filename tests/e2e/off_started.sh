@@ -8,9 +8,9 @@
 lab_start
 
 raw=$LAB_DIR/content
-lab_program_files 10M "$raw"
+lab_program_files 6M "$raw"
 lab_filled "$LAB_NAME" vda qcow2 "$raw"
-lab_domain --off "$LAB_NAME" vda:qcow2:10M vdb:qcow2:1M
+lab_domain --off "$LAB_NAME" vda:qcow2:6M vdb:qcow2:1M
 set=$LAB_DIR/set
 vda=$(lab_image "$LAB_NAME" vda)
 np_backup "$LAB_NAME" -l full -o "$set"
@@ -61,7 +61,7 @@ np_start_slow "$LAB_NAME" "$set" -q
 lab_virsh "destroy $LAB_NAME --graceful" >/dev/null
 np_wait 1
 [ "$(np_points "$set")" = "$points" ] || lab_fail "points after the guest's end"
-qemu-io -f qcow2 -c "write -P 0x52 6M 64k" "$vda" >/dev/null
+qemu-io -f qcow2 -c "write -P 0x52 4M 64k" "$vda" >/dev/null
 lab_truth "$LAB_NAME" vda "$LAB_DIR/truth"
 np_backup "$LAB_NAME" -l inc -o "$set" --require-bitmap
 np 0 restore -i "$set" -o "$LAB_DIR/out2"

@@ -18,7 +18,7 @@ np_backup "$LAB_NAME" -l full -o "$set"
 
 # What is dirty on vdb is written before it is frozen, slowly: the agent waits for that, and is killed there. It comes
 # back when the run has been told.
-guest_exec "$LAB_NAME" "dd if=/dev/urandom of=/vdb/file bs=1M count=12 2>/dev/null"
+guest_exec "$LAB_NAME" "dd if=/dev/urandom of=/vdb/file bs=1M count=8 2>/dev/null"
 lab_virsh blkdeviotune "$LAB_NAME" vdb --total-bytes-sec 2000000 --live >/dev/null || lab_fail "vdb is not slowed down"
 agent='qemu-ga -m virtio-serial -p /dev/virtio-ports/org.qemu.guest_agent.0'
 guest_shell "$LAB_NAME" "pid=\$(pidof qemu-ga); until grep -q '^State:.D' /proc/\$pid/status; do sleep 0.1; done; kill -9 \$pid

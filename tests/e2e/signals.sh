@@ -1,13 +1,14 @@
 #!/bin/bash
 # Ctrl-C, SIGTERM and SIGHUP in the middle of the pull: the job ends, nothing stays, the next run works.
 # labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 
 raw=$LAB_DIR/content
-lab_program_files 48M "$raw"
+lab_program_files 12M "$raw"
 lab_filled "$LAB_NAME" vda qcow2 "$raw"
-lab_domain "$LAB_NAME" vda:qcow2:48M vdb:raw:1M
+lab_domain "$LAB_NAME" vda:qcow2:12M vdb:raw:1M
 np_backup "$LAB_NAME" -l full -o "$LAB_DIR/set"
 lab_remember
 

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Restore of any point of a tree: by id, checkpoint, time or "latest", each exact; superseded data is never read; a
 # link that is missing, foreign, doubled or damaged is named with the points that are still good.
-# labs: embed
+# labs: system embed
+# long labs: embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 
@@ -19,7 +20,8 @@ for level in full inc diff inc full inc; do
     truth $point
     np_backup "$LAB_NAME" -l $level -o "$set"
     id[point]=000$point
-    sleep 1.1 # points are told apart by the second
+    then=$EPOCHSECONDS # points are told apart by the second
+    lab_eventually "the next second" eval '[ $EPOCHSECONDS -gt $then ]'
 done
 "$NBDPULL" dump -i "$set" --json >"$LAB_DIR/dump"
 parents=$(jq -r '[.points[].disks[0] | .parent // "-"] | join(" ")' "$LAB_DIR/dump")
