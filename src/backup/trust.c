@@ -27,6 +27,16 @@
  */
 #define TAIL_BYTES ((uint64_t)2 << 20)
 
+/*
+ * Granules that tell a disk from a rival. Not one alone: an image that was shrunk within a cluster and grown
+ * again holds content of any age in the rest of it, called clean, perhaps this disk's own. So more than lie
+ * in one cluster; where there are not so many, all of them must be this disk's.
+ */
+static size_t enough_unlike(const struct np_geometry *geometry)
+{
+    return (size_t)(TAIL_BYTES / geometry->granule) + 1;
+}
+
 struct sample {
     uint64_t offset;
     uint32_t length;
@@ -38,8 +48,8 @@ struct rival {
     struct np_parent parent;
     struct np_parent_window window; /* its hashes: room for all of one */
     uint64_t loaded;                /* where that window begins; UINT64_MAX: none is there */
-    bool told_apart;
-    bool unread; /* its index could not be read */
+    size_t unlike;                  /* granules in which it held something else, and that are this disk's */
+    bool unread;                    /* its index could not be read */
 };
 
 struct check {
@@ -161,7 +171,7 @@ static int check_differing(struct check *check, const struct sample *sample, str
     enum likeness likeness;
     if (liken(check, sample, &likeness, err) < 0)
         return -1;
-    check->rival->told_apart = likeness == UNLIKE;
+    check->rival->unlike += likeness == UNLIKE;
     return likeness != LIKE ? check_sample(check, sample, err) : 0;
 }
 
@@ -216,9 +226,14 @@ static int skip_run(struct check *check, uint64_t at, uint64_t *run, struct np_e
     return 0;
 }
 
+static bool is_told_apart(const struct check *check)
+{
+    return check->rival->unlike >= enough_unlike(check->geometry);
+}
+
 static bool goes_on(const struct check *check)
 {
-    return check->trust->believed && (check->rival == NULL || !check->rival->told_apart);
+    return check->trust->believed && (check->rival == NULL || !is_told_apart(check));
 }
 
 static int walk(struct check *check, struct np_cancel *cancel, struct np_error *err)
@@ -272,21 +287,16 @@ static int rival_begin(struct check *check, uint64_t offset, struct np_error *er
     return 0;
 }
 
-/* The samples have been read: one in which the bases differ has shown whose image it is. */
+/* The samples have been read, and were this disk's. */
 static int tell_by_samples(struct check *check, struct np_error *err)
 {
-    const struct {
-        const struct sample *list;
-        size_t count;
-    } taken[] = {{&check->first, 1}, {check->samples, SAMPLE}, {check->tail, check->tail_count}};
-    for (size_t i = 0; i < NP_ARRAY_SIZE(taken); i++)
-        for (size_t k = 0; k < taken[i].count && k < check->seen && !check->rival->told_apart; k++) {
-            enum likeness likeness;
-            if (rival_begin(check, taken[i].list[k].offset, err) < 0 ||
-                liken(check, &taken[i].list[k], &likeness, err) < 0)
-                return -1;
-            check->rival->told_apart = likeness == UNLIKE;
-        }
+    for (size_t i = 0; i < SAMPLE && i < check->seen && !is_told_apart(check); i++) {
+        enum likeness likeness;
+        if (rival_begin(check, check->samples[i].offset, err) < 0 ||
+            liken(check, &check->samples[i], &likeness, err) < 0)
+            return -1;
+        check->rival->unlike += likeness == UNLIKE;
+    }
     return 0;
 }
 
@@ -294,6 +304,7 @@ static int tell_by_samples(struct check *check, struct np_error *err)
 static int tell_by_walk(struct check *check, struct np_cancel *cancel, struct np_error *err)
 {
     const struct np_base *base = check->parent.base;
+    check->rival->unlike = 0;
     if (rival_begin(check, 0, err) < 0 || np_chain_seek(base->chain, 0, err) < 0)
         return -1;
     np_schedule_init(&check->schedule, check->source, check->reader, check->geometry, NP_SCOPE_DIRTY, NULL);
@@ -303,8 +314,8 @@ static int tell_by_walk(struct check *check, struct np_cancel *cancel, struct np
 
 /*
  * An image that came to the place of another disk's of the same guest brings a bitmap of the right name with
- * it. So what is read must be in one clean granule this disk's where the other one held something else; if
- * there is none, it does not matter whose image it is.
+ * it. So what is read must be this disk's where the other one held something else, in clean granules; if
+ * there are none, it does not matter whose image it is.
  */
 static int check_rival(struct check *check, const struct np_base *base, struct np_cancel *cancel,
                        struct np_error *err)
@@ -321,7 +332,7 @@ static int check_rival(struct check *check, const struct np_base *base, struct n
     }
     check->rival = &rival;
     int result = tell_by_samples(check, err);
-    if (result == 0 && !rival.told_apart && check->seen > SAMPLE)
+    if (result == 0 && !is_told_apart(check) && check->seen > SAMPLE)
         result = tell_by_walk(check, cancel, err);
     check->rival = NULL;
     if (result == 0 || !rival.unread)

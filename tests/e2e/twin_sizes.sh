@@ -44,6 +44,28 @@ replaced()
     point scan "$3" inc
 }
 
+# Shrunk within a cluster before the point and grown after it: the rest of the cluster is there again, called clean, vda's own.
+cut()
+{
+    local vda vdb target
+    name=$LAB_NAME-cut
+    cp "$LAB_DIR/raw" "$LAB_DIR/changed"
+    truncate -s 32M "$LAB_DIR/changed"
+    dd if=/dev/urandom of="$LAB_DIR/changed" bs=1M seek=30 count=2 conv=notrunc status=none
+    for target in vda vdb; do
+        qemu-img convert -f raw -O qcow2 -o cluster_size=2M "$LAB_DIR/changed" "$LAB_DIR/$name.$target.qcow2"
+        dd if="$LAB_DIR/own" of="$LAB_DIR/changed" bs=4k seek=2500 conv=notrunc status=none
+    done
+    vda=$LAB_DIR/$name.vda.qcow2 vdb=$LAB_DIR/$name.vdb.qcow2
+    qemu-img resize -q --shrink "$vdb" $((30 * 1048576 + 65536))
+    lab_domain --off "$name" vda:qcow2:32M vdb:qcow2:32M
+    point all all full
+    qemu-img resize -q "$vdb" 32M || lab_fail "resize to 32M"
+    cp "$vdb" "$vda"
+    point scan bitmap inc
+}
+
 replaced 32M $short bitmap
 replaced $short 32M all
+cut
 exit 0
