@@ -300,18 +300,6 @@ static int delete_checkpoint(struct undoing *undoing, struct np_error *err)
     return defer_checkpoint(undoing, err);
 }
 
-/* Another set's run, or another tool, may have found the paused guest and read its disks now. Fills err. */
-static bool is_paused_with_job(struct np_domain *domain, struct np_error *err)
-{
-    struct np_error why = NP_ERROR_INIT;
-    bool running = true;
-    if (np_domain_is_running(domain, &running, &why) < 0 || running || np_job_check_free(domain, &why) == 0 ||
-        why.class != NP_BUSY)
-        return false;
-    *err = why;
-    return true;
-}
-
 /* Its checkpoint went while it ran. One that has run is somebody's. */
 static int stop_guest(struct undoing *undoing, struct np_error *err)
 {
@@ -320,9 +308,6 @@ static int stop_guest(struct undoing *undoing, struct np_error *err)
     if (!undoing->active || !undoing->intent->guest_started)
         return 0;
     const char *name = np_domain_name(domain), *started = undoing->intent->started;
-    if (is_paused_with_job(domain, err))
-        return np_error_context(err, "domain %s, which the run of %s has started paused, cannot be ended",
-                                name, started);
     if (np_domain_stop_paused(domain, undoing->intent->socket, &how, err) < 0)
         return -1;
     note(undoing, how == NP_STOPPED, "paused guest");

@@ -192,6 +192,21 @@ static int destroy(struct np_domain *domain, struct np_error *err)
     return 0;
 }
 
+/* Another set's run, or another tool, may have found it, and read its disks now. */
+static int refuse_other_job(struct np_domain *domain, const char *mark, struct np_error *err)
+{
+    NP_AUTO_FREE char *socket = NULL;
+    if (np_job_running_socket(domain, &socket, err) < 0)
+        return -1;
+    if (socket == NULL || strcmp(socket, mark) == 0)
+        return 0;
+    return np_fail(
+        err, NP_BUSY,
+        "domain %s, which was started paused for the backup, cannot be ended while another backup job "
+        "reads its disks%s%s; the next backup ends it, or `virsh destroy %s`",
+        domain->name, socket[0] != '\0' ? ", served at " : "", socket, domain->name);
+}
+
 /* It may have been resumed a moment ago: that cannot be seen, as with every look before a call. */
 int np_domain_stop_paused(struct np_domain *domain, const char *mark, enum np_stopped *how,
                           struct np_error *err)
@@ -210,7 +225,8 @@ int np_domain_stop_paused(struct np_domain *domain, const char *mark, enum np_st
         *how = ran ? NP_STOPPED_RESUMED : NP_STOPPED_NOT_OURS;
         return 0;
     }
-    if (look_whether_run(domain, reason, &has_run, err) < 0 || (!has_run && destroy(domain, err) < 0))
+    if (look_whether_run(domain, reason, &has_run, err) < 0 ||
+        (!has_run && (refuse_other_job(domain, mark, err) < 0 || destroy(domain, err) < 0)))
         return -1;
     *how = has_run ? NP_STOPPED_HAS_RUN : NP_STOPPED;
     return 0;

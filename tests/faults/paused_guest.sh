@@ -83,7 +83,7 @@ if [ "${NBDPULL_FAULTS:-all}" = all ]; then
 XML
     lab_virsh "domjobabort $LAB_NAME; backup-begin $LAB_NAME $LAB_DIR/job.xml" >/dev/null || lab_fail "no other job"
     stopped 7
-    grep -q "started paused, cannot be ended.*backup job already" "$NP_ERR" || lab_fail "another's job: it says: $(cat "$NP_ERR")"
+    grep -q "started paused for the backup, cannot be ended while another backup job.*other/sock" "$NP_ERR" || lab_fail "another's job: it says: $(cat "$NP_ERR")"
     [ "$(state)" = paused ] || lab_fail "another's job: the guest is $(state)"
     lab_virsh backup-dumpxml "$LAB_NAME" | grep -q other/sock || lab_fail "the other job is gone"
     lab_virsh "domjobabort $LAB_NAME" >/dev/null
