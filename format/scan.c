@@ -257,7 +257,7 @@ static void count_ids(const uint8_t *piece, size_t size, uint64_t place, struct 
 int np_scan_id(const struct np_input_at *input, struct np_cancel *cancel, uint64_t *stream_id,
                struct np_error *err)
 {
-    struct tally tallies[IDS_MAX];
+    struct tally tallies[IDS_MAX] = {{0}};
     size_t used = 0, best = 0;
     NP_AUTO_FREE uint8_t *piece = malloc(PIECE + NP_RECORD_HEADER_SIZE);
     if (piece == NULL)

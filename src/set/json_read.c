@@ -17,10 +17,10 @@ static void free_tokener(struct json_tokener **tokener)
 
 static bool parse_hash(const char *text, struct np_hash128 *hash)
 {
-    if (strlen(text) != 2 * NP_HASH128_SIZE || text[strspn(text, "0123456789abcdef")] != '\0')
+    if (strlen(text) != (size_t)2 * NP_HASH128_SIZE || text[strspn(text, "0123456789abcdef")] != '\0')
         return false;
     uint64_t halves[2];
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2; i++) {
         char half[17] = "";
         memcpy(half, text + 16 * i, 16);
         halves[i] = strtoull(half, NULL, 16);
@@ -33,7 +33,7 @@ static bool parse_hash(const char *text, struct np_hash128 *hash)
 static bool sum_holds(const struct np_json_read *root, const char *text, size_t size)
 {
     static const char before[] = "{\n  \"sum\": \"", behind[] = "\",\n";
-    const size_t digits = 2 * NP_HASH128_SIZE, front = strlen(before) + digits + strlen(behind);
+    const size_t digits = (size_t)2 * NP_HASH128_SIZE, front = strlen(before) + digits + strlen(behind);
     char sum[2 * NP_HASH128_SIZE + 1] = "";
     struct np_hash128 wanted;
     if (!np_json_read_has(root, "sum"))

@@ -49,6 +49,7 @@ static int make_names(struct np_place *place, const struct np_target_options *op
 static int make_file(struct np_place *place, struct np_error *err)
 {
     int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): make_names fails without it */
     place->fd = openat(place->dir, place->temporary, flags, 0600);
     if (place->fd < 0 || fchmod(place->fd, 0600) < 0)
         return np_fail_errno(err, NP_FAILED, errno, "%s: cannot create", place->part_path);

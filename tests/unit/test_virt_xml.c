@@ -625,7 +625,8 @@ static void test_relocate__many_elements_take_no_time(void **state)
         int done = np_xml_relocate(text, "n", NULL, 0, NULL, &xml, &err);
         assert_int_equal(done, cases[i].refused ? -1 : 0);
         assert_true(!cases[i].refused || has(err.message, "more than 50000 elements"));
-        assert_true((double)(clock() - began) / CLOCKS_PER_SEC < 3); /* 0.1 s; it was a minute */
+        /* 0.1 s, under valgrind some 30 times that; it was a minute */
+        assert_true((double)(clock() - began) / CLOCKS_PER_SEC < (getenv("NBDPULL_SLOW") == NULL ? 3 : 300));
     }
 }
 
