@@ -61,6 +61,11 @@ lab_need()
     done
 }
 
+# The first python3 of a PATH may be a script that looks for one, ten times as slow to start as the one itself.
+if [ -x /usr/bin/python3 ]; then
+    python3() { /usr/bin/python3 "$@"; }
+fi
+
 lab_need_root()
 {
     [ "$(id -u)" -eq 0 ] || lab_skip "$1 needs root"

@@ -121,7 +121,7 @@ for how in lost damaged; do
     for id in 1 2 3 4; do
         "$cut" mark "$log" "point 000$id"
     done
-    story_end "repair where set.json is $how" 8 set set repaired
+    story_end "repair where set.json is $how" 4 set set repaired
 done
 
 # ---- restore ----

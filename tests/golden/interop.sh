@@ -3,7 +3,7 @@
 # the engine of this build writes, and it refuses what nbdpull's own readers refuse.
 set -u -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-python=$(command -v python3) || {
+python=$(command -v /usr/bin/python3 || command -v python3) || {
     echo "skipped: no program python3" >&2
     exit 77
 }
