@@ -1,7 +1,7 @@
 #!/bin/bash
 # A chain of full, increments and differentials over two qcow2 disks and a raw one: every point is exact.
 # labs: system embed session
-# long labs: session
+# long labs: embed session
 # cost: 15
 . "$(dirname "$0")/lab.sh"
 lab_start

@@ -11,7 +11,7 @@
 lab_start
 lab_need qemu-io
 
-steps=${NBDPULL_STEPS:-20}
+steps=${NBDPULL_STEPS:-15}
 images=(vda vdb vdd vde) # those that can hold bitmaps; vde comes and goes
 declare -A options=([vda]="" [vdb]=cluster_size=4k [vdd]=cluster_size=2M)
 declare -A size truth done_by

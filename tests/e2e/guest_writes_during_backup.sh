@@ -6,7 +6,7 @@
 lab_start
 
 raw=$LAB_DIR/content
-lab_program_files 16M "$raw"
+lab_program_files 10M "$raw"
 truncate -s 48M "$raw"
 lab_filled "$LAB_NAME" vda qcow2 "$raw"
 lab_domain "$LAB_NAME" vda:qcow2:48M vdb:raw:8M

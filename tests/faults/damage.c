@@ -371,8 +371,8 @@ static void run_small(void)
         bytes += world.files[i].good.size;
     printf("a small set: %zu files, %zu bytes\n", world.file_count, bytes);
     uses_begin(&world);
-    run_class(&(struct class){.name = "flips", .one_in = 600}, flips);
-    run_class(&(struct class){.name = "truncations", .one_in = 600}, truncations);
+    run_class(&(struct class){.name = "flips", .one_in = 1500}, flips);
+    run_class(&(struct class){.name = "truncations", .one_in = 1500}, truncations);
     run_class(&(struct class){.name = "appended", .one_in = 40}, appended);
     run_class(&(struct class){.name = "blocks", .one_in = 40}, blocks);
     run_class(&(struct class){.name = "records_moved", .one_in = 200}, moved);

@@ -5,8 +5,8 @@
 . "$(dirname "$0")/faults.sh"
 fault_start
 fault_each inc "files virt nbd reads" "fail lost" 4/2
-fault_each inc "files" "gone-full" 1
-fault_each inc "virt" "gone" 1
-fault_each full "files virt nbd" "fail" 1
+fault_each inc "files" "gone-full" 1/0
+fault_each inc "virt" "gone" 1/0
+fault_each full "files virt nbd" "fail" 1/0
 fault_each new "files virt nbd reads" "fail" 1
 fault_end

@@ -191,6 +191,7 @@ fault_each()
 {
     local level=$1 groups=$2 hows=$3 some=${4:-8} group step how chosen=()
     if [ "$LAB_KIND" = embed ]; then some=${some#*/}; else some=${some%/*}; fi
+    [ "${NBDPULL_FAULTS:-some}" = all ] || [ "$some" -gt 0 ] || return 0
     fault_count "$level"
     while read -r group step; do
         if [[ " $groups " == *" $group "* ]] && [ "${NBDPULL_FAULTS_STEP:-$step}" = "$step" ]; then

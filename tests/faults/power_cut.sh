@@ -93,7 +93,7 @@ for level in full inc diff inc; do
     story_run $level
     [ "$FAULT_STATUS" -eq 0 ] || lab_fail "$level: $(cat "$NP_ERR")"
 done
-story_end "four runs" 30 set set
+story_end "four runs" 20 set set
 cp -a "$truths" "$LAB_DIR/tmp/truths"
 cp -a "$FAULT_SET" "$LAB_DIR/tmp/good"
 
@@ -131,7 +131,7 @@ for options in "qcow2" "raw --preallocation falloc" "qcow2 --verify"; do
     # shellcheck disable=SC2086
     story_command restore -i "$LAB_DIR/tmp/good" -o "$place/out" --until 4 --format $options
     "$cut" mark "$log" restored
-    story_end "restore as $options" 15 images out 0004
+    story_end "restore as $options" 8 images out 0004
 done
 
 # Killed while it makes the set, and again; then the run that goes on with what there is.
@@ -140,7 +140,7 @@ while read -r step again; do
     story_run new STOP_AT="$step" STOP_HOW=kill
     story_run new STOP_AT="$again" STOP_HOW=kill-after
     story_run new
-    story_end "a new set killed at $step and $again" 10 set set
+    story_end "a new set killed at $step and $again" 8 set set
 done < <(paste -d ' ' <(echo "$steps_new") <(shuf --random-source=<(yes "$NBDPULL_FAULTS_SEED") <<<"$steps_new") | pick 1)
 
 # Runs that fail and take back what they did, also where no sync works any more, and runs that are killed, whose guardian
@@ -154,7 +154,7 @@ done < <({
     awk '/fsync/ { print $1, "stuck" }' <<<"$steps_inc" | pick 2
 } | shuf --random-source=<(yes "$NBDPULL_FAULTS_SEED"))
 story_run inc
-story_end "runs that fail" 20 set set
+story_end "runs that fail" 12 set set
 
 # ---- the run after the cut ----
 

@@ -280,6 +280,8 @@ static inline size_t record_at(const struct memory *memory, uint64_t n, struct n
 static inline void damage_randomly(struct damaged *damaged, const struct memory *other)
 {
     struct memory *memory = &damaged->memory;
+    if (memory->size == 0) /* all of it was cut out before */
+        return;
     size_t from = pick(memory->size), length = 1 + pick(pick(2) == 0 ? 300 : 20000), to;
     uint8_t noise[200];
     to = np_min_u64(from + length, memory->size);

@@ -1,6 +1,7 @@
 /*
  * Streams are damaged in all ways, and what is left of a chain is read. Then each granule must be as it was,
- * or be told as lost; and what stands for a lost one must be what is said to stand there.
+ * or be told as lost; and what stands for a lost one must be what is said to stand there. Which histories
+ * NBDPULL_CHOICE says; NP_HISTORIES takes so many from the first on.
  */
 #include "salvage_left.h"
 
@@ -44,9 +45,11 @@ static void run_history(uint64_t seed)
 static void test_salvage__each_granule_is_as_it_was_or_told_as_lost(void **state)
 {
     (void)state;
-    const char *more = getenv("NP_HISTORIES");
-    uint64_t seeds = more != NULL ? strtoull(more, NULL, 10) : 500;
-    for (uint64_t seed = 1; seed <= seeds; seed++)
+    const char *more = getenv("NP_HISTORIES"), *choice = getenv("NBDPULL_CHOICE");
+    uint64_t seeds = more != NULL ? strtoull(more, NULL, 10) : 200;
+    uint64_t first = more == NULL && choice != NULL ? strtoull(choice, NULL, 10) * seeds + 1 : 1;
+    print_message("histories %ju to %ju\n", (uintmax_t)first, (uintmax_t)(first + seeds - 1));
+    for (uint64_t seed = first; seed < first + seeds; seed++)
         run_history(seed);
 }
 

@@ -311,9 +311,15 @@ static void run_big(uint64_t seed)
 static void test_salvage_streams__each_granule_of_each_disk_is_as_it_was_or_told_as_lost(void **state)
 {
     (void)state;
-    const char *more = getenv("NP_HISTORIES"), *first = getenv("NP_FIRST");
-    uint64_t seeds = more != NULL ? strtoull(more, NULL, 10) : 40;
-    for (uint64_t seed = first != NULL ? strtoull(first, NULL, 10) : 1; seed <= seeds; seed++) {
+    const char *more = getenv("NP_HISTORIES"), *first = getenv("NP_FIRST"),
+               *choice = getenv("NBDPULL_CHOICE");
+    uint64_t seeds = more != NULL ? strtoull(more, NULL, 10) : 20, seed = 1;
+    if (first != NULL)
+        seed = strtoull(first, NULL, 10);
+    else if (more == NULL && choice != NULL)
+        seed = strtoull(choice, NULL, 10) * seeds + 1;
+    print_message("histories %ju to %ju\n", (uintmax_t)seed, (uintmax_t)(seed + seeds - 1));
+    for (uint64_t end = seed + seeds; seed < end; seed++) {
         if (getenv("NP_TELL") != NULL)
             fprintf(stderr, "seed %ju\n", (uintmax_t)seed);
         run_big(seed);
