@@ -29,10 +29,9 @@ exact()
 # Told by a sector of vdb, when the agent is gone and the shell has closed its port.
 down='echo written while the backup ran >/vda/during; sync; umount /vda; poweroff -f'
 told='[ $(dd if=/dev/vdb bs=512 skip=2048 count=1 iflag=direct 2>/dev/null | tr -d s | wc -c) -eq 0 ]'
-no_agent() { lab_virsh "dumpxml $LAB_NAME" | grep -q "name='org.qemu.guest_agent.0' state='disconnected'"; }
 if [ -z "${NBDPULL_PORTS_OPEN:-}" ]; then
     guest_shell "$LAB_NAME" "(until $told; do usleep 50000; done; $down) </dev/null 3<&- & kill \$(pidof qemu-ga); kill -9 \$PPID; exec </dev/null 3<&-"
-    lab_eventually "the agent is gone" no_agent
+    lab_eventually "the agent is gone" guest_agent_is_gone "$LAB_NAME"
 fi
 
 np_backup "$LAB_NAME" -l full -o "$set"
