@@ -87,6 +87,7 @@ static int try_once(const struct orphan *orphan, struct np_error *err)
 {
     NP_CLEANUP(close_virt) struct np_virt *virt = NULL;
     NP_CLEANUP(free_domain) struct np_domain *domain = NULL;
+    bool frozen = false;
     if (np_virt_open(orphan->intent.uri, NULL, &virt, err) < 0 ||
         np_domain_find_uuid(virt, &orphan->intent.domain, &domain, err) < 0)
         return -1;
@@ -96,8 +97,12 @@ static int try_once(const struct orphan *orphan, struct np_error *err)
                                          .begun = orphan->begun,
                                          .told = true,
                                          .commits = orphan->commits,
-                                         .cleared = orphan->cleared};
-    return np_put_right(&recovery, err);
+                                         .cleared = orphan->cleared,
+                                         .frozen = &frozen};
+    if (np_put_right(&recovery, err) < 0)
+        return -1;
+    return frozen ? np_fail(err, NP_FAILED, "the agent of domain %s does not thaw it", np_domain_name(domain))
+                  : 0;
 }
 
 /* A libvirtd that hangs holds a try until it is ended, and another one is there a moment later. Once: what
