@@ -364,6 +364,28 @@ static int check_size(const struct np_run_disk *disk, struct np_error *err)
     return np_error_where(err, disk->domain_disk->target, NP_NO_OFFSET);
 }
 
+static int check_base(struct np_run *run, struct np_run_disk *disk, struct np_error *err)
+{
+    if (disk->mode == NP_MODE_BITMAP && check_bitmap(run, disk, err) < 0)
+        return -1;
+    return disk->mode == NP_MODE_SCAN ? check_index(disk, run->request->cancel, err) : 0;
+}
+
+/*
+ * What failed may have been the guest's disk, which a full would not read either. @param why what failed; of
+ * the base if it is that
+ */
+static bool is_by_base(const struct np_run *run, struct np_run_disk *disk, struct np_error *why)
+{
+    struct np_error again = NP_ERROR_INIT;
+    if (why->class != NP_FAILED)
+        return why->class == NP_DAMAGED;
+    if (check_index(disk, run->request->cancel, &again) == 0)
+        return false;
+    *why = again;
+    return why->class == NP_FAILED || why->class == NP_DAMAGED;
+}
+
 static int check_disk(struct np_run *run, struct np_run_disk *disk, struct np_error *err)
 {
     if (check_size(disk, err) < 0)
@@ -376,18 +398,17 @@ static int check_disk(struct np_run *run, struct np_run_disk *disk, struct np_er
         return 0;
     }
     struct np_error why = NP_ERROR_INIT;
-    int checked = disk->mode == NP_MODE_BITMAP ? check_bitmap(run, disk, &why)
-                                               : check_index(disk, run->request->cancel, &why);
-    if (checked == 0)
+    if (check_base(run, disk, &why) == 0)
         return 0;
-    if (why.class != NP_DAMAGED) {
+    if (!is_by_base(run, disk, &why)) {
         *err = why;
         np_error_where(err, disk->domain_disk->target, NP_NO_OFFSET);
         return np_error_context(err, "disk %s", disk->domain_disk->target);
     }
-    np_log_warning("disk %s: the index of its chain is damaged, so all of it is stored: %s",
-                   disk->domain_disk->target, why.message);
-    say_why(disk, "the index of point %s is damaged", disk->parent->id);
+    const char *is = why.class == NP_DAMAGED ? "is damaged" : "cannot be read";
+    np_log_warning("disk %s: the index of its chain %s, so all of it is stored: %s",
+                   disk->domain_disk->target, is, why.message);
+    say_why(disk, "the index of point %s %s", disk->parent->id, is);
     make_full(run, disk);
     return 0;
 }
