@@ -47,7 +47,7 @@ story_run()
     [ ! -e "$FAULT_SET/lock" ] || flock "$FAULT_SET/lock" true
     if [ "$FAULT_STATUS" -eq 0 ]; then
         "$cut" mark "$log" "point $id"
-    elif [ ! -e "$FAULT_SET/points/$id.json" ] && [ "$(jq .next "$FAULT_SET/set.json")" -gt "$((10#$id))" ]; then
+    elif [ ! -e "$FAULT_SET/points/$id.json" ] && [ "$(jq .next "$FAULT_SET/set.json" 2>/dev/null || echo 0)" -gt "$((10#$id))" ]; then
         "$cut" mark "$log" "no $id" # not an id that is still to be used
     fi
 }
