@@ -219,10 +219,14 @@ int np_file_is_at(int fd, int dir, const char *path, const char *name, int flags
 
 int np_dir_make(int dir, const char *path, const char *name, struct np_error *err)
 {
-    if (mkdirat(dir, name, 0700) == 0)
-        return np_file_set_mode(dir, path, name, S_IFDIR, 0700, err);
-    return errno == EEXIST ? 0
-                           : np_fail_errno(err, NP_FAILED, errno, "%s: cannot create the directory", path);
+    if (mkdirat(dir, name, 0700) < 0)
+        return errno == EEXIST
+                   ? 0
+                   : np_fail_errno(err, NP_FAILED, errno, "%s: cannot create the directory", path);
+    if (np_file_set_mode(dir, path, name, S_IFDIR, 0700, err) == 0)
+        return 0;
+    unlinkat(dir, name, AT_REMOVEDIR);
+    return -1;
 }
 
 int np_dir_open(int dir, const char *path, const char *name, struct np_error *err)
