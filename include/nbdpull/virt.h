@@ -170,6 +170,15 @@ struct np_xml_disk {
 int np_xml_relocate(const char *domain_xml, const char *name, const struct np_xml_disk *disks, size_t count,
                     const char *nvram, char **xml, struct np_error *err);
 
+/**
+ * Displays that others than the host can reach and that have no password, as a person reads them: "vnc on
+ * 0.0.0.0, spice on 192.0.2.1"; a few of them, the others counted. A display without an address listens where
+ * the host's qemu.conf says, and is none of them.
+ * @param domain_xml as for np_xml_relocate; names in it are cut, not escaped
+ * @param displays   out, owned (free); NULL when there are none
+ */
+int np_graphics_open(const char *domain_xml, char **displays, struct np_error *err);
+
 /* ---- backup jobs ---- */
 
 struct np_job_disk {

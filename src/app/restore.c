@@ -35,6 +35,7 @@ static void restore_clear(struct np_restore *restore)
     free(restore->disks);
     free(restore->files);
     free(restore->images);
+    free(restore->open_displays);
     np_companions_clear(&restore->companions);
     np_restore_dir_close(&restore->dir, restore->committed > 0);
 }
@@ -512,6 +513,7 @@ int np_app_restore(const struct np_restore_request *request, struct np_restore_r
     int done = from_pipe ? restore_from_pipe(&restore, err) : restore_from_origin(&restore, err);
     if (done < 0 && err->class != NP_LOSSES)
         return -1;
+    np_restore_warn_of_displays(&restore.dir, restore.open_displays);
     result->seconds = np_clock_seconds() - began;
     return done;
 }

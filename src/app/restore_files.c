@@ -160,7 +160,8 @@ static int relocate(const struct np_restore_dir *dir, const char *xml, bool nvra
 }
 
 int np_restore_companions(const struct np_restore_dir *dir, const struct np_companions *companions,
-                          const char *format, struct np_restore_result *result, struct np_error *err)
+                          const char *format, struct np_restore_result *result, char **open_displays,
+                          struct np_error *err)
 {
     const char *xml = companions->domain_xml != NULL ? companions->domain_xml : companions->live_xml;
     size_t size = companions->domain_xml != NULL ? companions->domain_xml_size : companions->live_xml_size;
@@ -176,8 +177,21 @@ int np_restore_companions(const struct np_restore_dir *dir, const struct np_comp
     /* The disks are right whatever the XML says: one that cannot be rewritten is a warning. */
     NP_AUTO_FREE char *relocated = NULL;
     struct np_error why = NP_ERROR_INIT;
-    if (relocate(dir, xml, companions->nvram != NULL, format, result, &relocated, &why) == 0)
-        return put(dir, ".xml", relocated, strlen(relocated), result, err);
-    np_log_warning("no XML to define the restored guest with: %s", why.message);
-    return 0;
+    if (relocate(dir, xml, companions->nvram != NULL, format, result, &relocated, &why) < 0) {
+        np_log_warning("no XML to define the restored guest with: %s", why.message);
+        return 0;
+    }
+    if (np_graphics_open(relocated, open_displays, &why) < 0)
+        np_log_warning("who can reach the restored guest's displays is not known: %s", why.message);
+    return put(dir, ".xml", relocated, strlen(relocated), result, err);
+}
+
+void np_restore_warn_of_displays(const struct np_restore_dir *dir, const char *open_displays)
+{
+    if (open_displays != NULL)
+        np_log_warning(
+            "%s/%s.xml: the guest's screen and keyboard would be open to others: %s, without a password, for "
+            "a set holds none; before the guest is started, give the display one (passwd=), or let it listen "
+            "on 127.0.0.1",
+            dir->path, dir->name, open_displays);
 }

@@ -55,9 +55,16 @@ int np_restore_refuse_existing(const struct np_restore_dir *dir, const char *fil
 /** The same for all companions' names. */
 int np_restore_refuse_companions(const struct np_restore_dir *dir, struct np_error *err);
 
-/** Write NAME.original.xml, NAME.xml and NAME.nvram; adds them to result->files. */
+/**
+ * Write NAME.original.xml, NAME.xml and NAME.nvram; adds them to result->files.
+ * @param open_displays out, owned; of NAME.xml, as np_graphics_open; untouched where there are none
+ */
 int np_restore_companions(const struct np_restore_dir *dir, const struct np_companions *companions,
-                          const char *format, struct np_restore_result *result, struct np_error *err);
+                          const char *format, struct np_restore_result *result, char **open_displays,
+                          struct np_error *err);
+
+/** Warn of them, once what was restored stays. @param open_displays NULL: nothing to say */
+void np_restore_warn_of_displays(const struct np_restore_dir *dir, const char *open_displays);
 
 extern const char *const np_companion_endings[]; /**< of their names; NULL at the end */
 
@@ -95,6 +102,7 @@ struct np_restore {
     const struct np_target_ops *ops;
     struct np_restore_dir dir;
     struct np_companions companions;
+    char *open_displays;              /* owned; of the XML that was written, or NULL */
     struct np_restore_disk *disks;    /* owned; with the targets made so far */
     char (*files)[80];                /* owned; file name of each */
     struct np_restored_image *images; /* owned; of those that are committed */

@@ -71,8 +71,8 @@ int np_restore_place_commit(struct np_restore *restore, struct np_error *err)
             return -1;
         }
     }
-    if (np_restore_companions(&restore->dir, &restore->companions, restore->ops->name, restore->result, err) <
-        0) {
+    if (np_restore_companions(&restore->dir, &restore->companions, restore->ops->name, restore->result,
+                              &restore->open_displays, err) < 0) {
         np_restore_place_take_back(restore);
         return -1;
     }

@@ -133,6 +133,9 @@ static void relocate(const char *xml, size_t count, const char *nvram)
     check_restored(once);
     MUST_WORK(np_xml_relocate(once, "new-guest", restored, count, nvram, &twice, &err));
     MUST(strcmp(once, twice) == 0);
+    NP_AUTO_FREE char *displays = NULL;
+    MUST_WORK(np_graphics_open(once, &displays, &err));
+    MUST(displays == NULL || strlen(displays) < 800);
 }
 
 /* ---- jobs ---- */
