@@ -53,13 +53,24 @@ static void allow_descriptors(void)
     setrlimit(RLIMIT_NOFILE, &limit); /* if not, opening one too many will say so */
 }
 
-/* A core would hold what the guest has on its disks, in a place and of a mode that are not ours to choose. */
+/*
+ * A core would hold what the guest has on its disks, in a place and of a mode that are not ours to choose.
+ * Where the kernel pipes cores to a collector it does not ask for the limit, but for 1, which to it means a
+ * collector that crashes itself; and no core is so small that a file of it would be written. A hard limit of
+ * 0 is in the way of that, and stays where it may not be raised.
+ */
 static void forbid_cores(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_CORE, &limit) < 0)
         return;
-    limit.rlim_cur = 0;
+    rlim_t hard = limit.rlim_max;
+    limit.rlim_cur = 1;
+    if (hard < 1)
+        limit.rlim_max = 1;
+    if (setrlimit(RLIMIT_CORE, &limit) == 0)
+        return;
+    limit = (struct rlimit){.rlim_cur = 0, .rlim_max = hard};
     setrlimit(RLIMIT_CORE, &limit); /* lowering it is always allowed */
 }
 
