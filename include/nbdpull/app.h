@@ -254,9 +254,18 @@ enum np_verify_state {
     NP_VERIFY_UNASKED,  /**< not looked at */
 };
 
+/** A point whose record is lost, damaged or could not be read. */
+struct np_verify_lost {
+    char id[NP_POINT_ID_MAX];
+    bool unchecked; /**< could not be read: it may be good */
+};
+
 struct np_verify_result {
     char domain[256];
-    struct np_points points;          /**< owned */
+    char image_point[NP_POINT_ID_MAX]; /**< whose disk an image was compared with; "": it has no id */
+    struct np_points points;           /**< owned */
+    struct np_verify_lost *lost;       /**< owned; points that are not among them; at most NP_VERIFY_SHOWN */
+    size_t lost_count;
     enum np_verify_state *states;     /**< owned; for each of them */
     struct np_verify_damage *damages; /**< owned; at most NP_VERIFY_SHOWN */
     size_t damage_count;              /**< of the list */

@@ -53,6 +53,16 @@ static void note_bad_point(void *ctx, const char *id, const struct np_error *err
     bad->count++;
 }
 
+static void add_lost(struct np_verify_result *result, const struct bad_point *bad)
+{
+    struct np_verify_lost *larger = realloc(result->lost, (result->lost_count + 1) * sizeof(*larger));
+    if (larger == NULL)
+        return;
+    result->lost = larger;
+    larger[result->lost_count].unchecked = bad->error.class != NP_DAMAGED;
+    snprintf(larger[result->lost_count++].id, NP_POINT_ID_MAX, "%s", bad->id);
+}
+
 /* One that speaks of the whole set stands in the way of every restore. */
 static void add_bad_point(struct np_ledger *ledger, const struct bad_point *bad)
 {
@@ -61,6 +71,8 @@ static void add_bad_point(struct np_ledger *ledger, const struct bad_point *bad)
         .scope = NP_FAULT_NONE, .pos = NP_NO_OFFSET, .number = NP_NO_OFFSET, .error = bad->error};
     size_t before = result->damage_count;
     np_ledger_add(ledger, NULL, &fault);
+    if (bad->id[0] != '\0')
+        add_lost(result, bad);
     struct np_verify_damage *damage = before < result->damage_count ? &result->damages[before] : NULL;
     if (damage != NULL && bad->id[0] != '\0') {
         snprintf(damage->point, sizeof(damage->point), "%s", bad->id);
@@ -284,6 +296,7 @@ static int verify_image(const struct np_verify_request *request, struct np_verif
     if (np_origin_open(request->input, request->until, false, &origin, err) < 0)
         return -1;
     snprintf(result->domain, sizeof(result->domain), "%s", origin.domain);
+    snprintf(result->image_point, sizeof(result->image_point), "%s", origin.point->id);
     const struct np_image_check check = {
         .path = request->image,
         .format = request->format,
@@ -292,7 +305,11 @@ static int verify_image(const struct np_verify_request *request, struct np_verif
         .cancel = request->cancel,
         .progress = request->progress,
     };
-    return np_image_check(&check, &origin, err);
+    if (np_image_check(&check, &origin, err) == 0)
+        return 0;
+    return err->class == NP_DAMAGED && result->image_point[0] != '\0'
+               ? np_error_context(err, "point %s", result->image_point)
+               : -1;
 }
 
 /* ---- the sample ---- */
@@ -335,6 +352,21 @@ static int conclude(const struct np_verify_request *request, const struct np_ver
     return 0;
 }
 
+/* Damage that ended all, before it was known what there is. @return false: the error is what is told, as of
+ * an image, of which it says all */
+static bool list_end(const struct np_verify_request *request, struct np_verify_result *result,
+                     const struct np_error *err)
+{
+    NP_CLEANUP(np_ledger_clear) struct np_ledger ledger = {0};
+    struct np_error ignored = NP_ERROR_INIT;
+    const struct np_fault fault = {
+        .scope = NP_FAULT_NONE, .pos = NP_NO_OFFSET, .number = NP_NO_OFFSET, .error = *err};
+    if (np_ledger_init(&ledger, result, &ignored) < 0)
+        return false;
+    np_ledger_add(&ledger, NULL, &fault);
+    return request->image == NULL;
+}
+
 int np_app_verify(const struct np_verify_request *request, struct np_verify_result *result,
                   struct np_error *err)
 {
@@ -352,7 +384,9 @@ int np_app_verify(const struct np_verify_request *request, struct np_verify_resu
     result->seconds = np_clock_seconds() - began;
     if (done < 0 && err->class == NP_FAILED)
         err->class = NP_UNCHECKED;
-    if (done < 0 && (err->class != NP_UNCHECKED || result->damaged == 0))
+    bool listed =
+        done < 0 && err->class == NP_DAMAGED && result->damaged == 0 && list_end(request, result, err);
+    if (done < 0 && !listed && (err->class != NP_UNCHECKED || result->damaged == 0))
         return -1;
     *err = (struct np_error)NP_ERROR_INIT;
     return conclude(request, result, err);
@@ -366,6 +400,7 @@ void np_verify_result_clear(struct np_verify_result *result)
     }
     free(result->damages);
     free(result->states);
+    free(result->lost);
     np_points_clear(&result->points);
     *result = (struct np_verify_result){0};
 }

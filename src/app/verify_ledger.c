@@ -24,7 +24,8 @@ int np_ledger_init(struct np_ledger *ledger, struct np_verify_result *result, st
         count += points->list[i].disk_count;
     ledger->result = result;
     ledger->slots = calloc(count + 1, sizeof(*ledger->slots));
-    result->states = calloc(points->count + 1, sizeof(*result->states));
+    result->states =
+        result->states != NULL ? result->states : calloc(points->count + 1, sizeof(*result->states));
     result->damages =
         result->damages != NULL ? result->damages : calloc(NP_VERIFY_SHOWN, sizeof(*result->damages));
     if (ledger->slots == NULL || result->states == NULL || result->damages == NULL)

@@ -7,6 +7,7 @@
 #include "nbdpull/target.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char help[] = "Usage: nbdpull verify -i SET|FILE|- [OPTIONS]\n"
@@ -123,38 +124,92 @@ static int parse(struct arguments *arguments, int argc, char **argv, struct np_e
 
 #define LIST_TEXT 512
 
-/* Which points of a result are meant: those a damage affects or not, or those of a state. */
+/* A point that was asked for. */
+struct row {
+    const char *id, *time; /* borrowed; "" */
+    enum np_verify_state state;
+    size_t point; /* in the result; SIZE_MAX: its record is no good */
+};
+
+/* By rising id, also those without a good record. */
+struct rows {
+    const struct np_verify_result *result;
+    struct row *list; /* owned */
+    size_t count;
+    bool all; /* every point that there is */
+};
+
+static void rows_clear(struct rows *rows)
+{
+    free(rows->list);
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+    const char *x = ((const struct row *)a)->id, *y = ((const struct row *)b)->id;
+    size_t x_length = strlen(x), y_length = strlen(y); /* digits, without more zeroes than needed */
+    return x_length != y_length ? (x_length < y_length ? -1 : 1) : strcmp(x, y);
+}
+
+static struct rows rows_of(const struct np_verify_result *result)
+{
+    size_t points = result->states != NULL ? result->points.count : 0;
+    struct rows rows = {.result = result, .all = true};
+    rows.list = calloc(points + result->lost_count + 1, sizeof(*rows.list));
+    for (size_t i = 0; rows.list != NULL && i < points; i++) {
+        const struct np_point *point = &result->points.list[i];
+        if (result->states[i] == NP_VERIFY_UNASKED)
+            rows.all = false;
+        else
+            rows.list[rows.count++] = (struct row){point->id, point->time, result->states[i], i};
+    }
+    /* Where one point was asked for, these are not known to be of those it needs. */
+    for (size_t i = 0; rows.list != NULL && rows.all && i < result->lost_count; i++)
+        rows.list[rows.count++] =
+            (struct row){result->lost[i].id, "",
+                         result->lost[i].unchecked ? NP_VERIFY_UNKNOWN : NP_VERIFY_AFFECTED, SIZE_MAX};
+    if (rows.count > 1)
+        qsort(rows.list, rows.count, sizeof(*rows.list), compare_rows);
+    return rows;
+}
+
+/* Which rows are meant: those that a damage affects or does not, or those of a state. */
 struct choice {
     const struct np_verify_damage *damage; /* NULL: by state */
     bool affected;
     enum np_verify_state state;
 };
 
-static bool is_meant(const struct np_verify_result *result, const struct choice *choice, size_t i)
+/* Of a point without a record it is not known what it needs: only its own damage says something of it. */
+static bool is_meant(const struct row *row, const struct choice *choice)
 {
-    if (result->states[i] == NP_VERIFY_UNASKED)
-        return false;
-    return choice->damage != NULL ? choice->damage->affects[i] == choice->affected
-                                  : result->states[i] == choice->state;
+    const struct np_verify_damage *damage = choice->damage;
+    if (damage == NULL)
+        return row->state == choice->state;
+    if (row->point != SIZE_MAX)
+        return damage->affects[row->point] == choice->affected;
+    return choice->affected && strncmp(damage->file, "points/", 7) == 0 &&
+           strcmp(damage->point, row->id) == 0;
 }
 
 /* "0001-0003, 0007": neighbours of the list in one, so that a long chain stays one line. "" none. */
-static const char *list_points(const struct np_verify_result *result, struct choice choice,
-                               char text[LIST_TEXT])
+static const char *list_points(const struct rows *rows, struct choice choice, char text[LIST_TEXT])
 {
-    size_t used = 0, count = result->states != NULL ? result->points.count : 0;
+    size_t used = 0;
     char first[NP_POINT_ID_MAX], last[NP_POINT_ID_MAX];
     text[0] = '\0';
-    for (size_t i = 0; i < count; i++) {
-        if (!is_meant(result, &choice, i))
+    for (size_t i = 0; i < rows->count; i++) {
+        if (!is_meant(&rows->list[i], &choice))
             continue;
         size_t to = i;
-        while (to + 1 < count && is_meant(result, &choice, to + 1))
+        while (to + 1 < rows->count && is_meant(&rows->list[to + 1], &choice))
             to++;
-        np_output_text(result->points.list[i].id, first, sizeof(first));
-        np_output_text(result->points.list[to].id, last, sizeof(last));
-        if (first[0] == '\0') /* a copy has no id */
-            snprintf(first, sizeof(first), "-");
+        np_output_text(rows->list[i].id, first, sizeof(first));
+        np_output_text(rows->list[to].id, last, sizeof(last));
+        if (first[0] == '\0') { /* a copy has no id, and is alone */
+            snprintf(text, LIST_TEXT, "the only point in it");
+            break;
+        }
         if (used + sizeof(first) + sizeof(last) + 8 > LIST_TEXT) {
             snprintf(text + used, LIST_TEXT - used, ", ...");
             break;
@@ -166,54 +221,58 @@ static const char *list_points(const struct np_verify_result *result, struct cho
     return text;
 }
 
-static void print_damage(const struct np_verify_result *result, const struct np_verify_damage *damage)
+static void print_damage(const struct rows *rows, const struct np_verify_damage *damage)
 {
     char message[NP_ERROR_MESSAGE_MAX], affected[LIST_TEXT], others[LIST_TEXT];
     printf("%s: %s", damage->unchecked ? "not checked" : "damaged",
            np_output_text(damage->message, message, sizeof(message)));
-    list_points(result, (struct choice){.damage = damage, .affected = true}, affected);
-    list_points(result, (struct choice){.damage = damage, .affected = false}, others);
-    if (strncmp(damage->file, "points/", 7) == 0)
-        np_output_line(stdout, "; affects the point itself");
+    list_points(rows, (struct choice){.damage = damage, .affected = true}, affected);
+    list_points(rows, (struct choice){.damage = damage, .affected = false}, others);
+    if (rows->count == 0)
+        np_output_line(stdout, "; affects all that is in it");
     else if (affected[0] == '\0')
-        np_output_line(stdout, "; affects no restore point");
-    else if (others[0] == '\0')
-        np_output_line(stdout, "; affects %s and so all", affected);
-    else
+        np_output_line(stdout, "; affects no restore point%s", rows->all ? "" : " of those asked for");
+    else if (others[0] != '\0')
         np_output_line(stdout, "; affects %s, not %s", affected, others);
+    else if (rows->count == 1)
+        np_output_line(stdout, "; affects %s", affected);
+    else
+        np_output_line(stdout, "; affects %s and so all", affected);
 }
 
-static void print_states(const struct np_verify_result *result)
+static void print_states(const struct rows *rows)
 {
     static const struct {
         enum np_verify_state state;
         const char *words;
-    } rows[] = {
+    } states[] = {
         {NP_VERIFY_AFFECTED, "affected by damage"},
         {NP_VERIFY_UNKNOWN, "not known, not all could be checked"},
         {NP_VERIFY_GOOD, "good"},
     };
     char list[LIST_TEXT];
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (list_points(result, (struct choice){.state = rows[i].state}, list)[0] != '\0')
-            np_output_line(stdout, "restore points %s: %s", rows[i].words, list);
+    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+        if (list_points(rows, (struct choice){.state = states[i].state}, list)[0] != '\0')
+            np_output_line(stdout, "restore points %s: %s", states[i].words, list);
 }
 
 static void print_damages(const struct np_verify_result *result)
 {
+    NP_CLEANUP(rows_clear) struct rows rows = rows_of(result);
     for (size_t i = 0; i < result->damage_count; i++)
-        print_damage(result, &result->damages[i]);
+        print_damage(&rows, &result->damages[i]);
     uint64_t all = result->damaged + result->unchecked;
     if (all > result->damage_count)
         np_output_line(stdout, "and %ju more", (uintmax_t)(all - result->damage_count));
     if (all > 0)
-        print_states(result);
+        print_states(&rows);
 }
 
 static void print_summary(const struct np_verify_result *result)
 {
     char size[NP_SIZE_TEXT], read[NP_SIZE_TEXT], list[LIST_TEXT];
-    list_points(result, (struct choice){.state = NP_VERIFY_GOOD}, list);
+    NP_CLEANUP(rows_clear) struct rows rows = rows_of(result);
+    list_points(&rows, (struct choice){.state = NP_VERIFY_GOOD}, list);
     np_output_line(stdout, "%s: good: %s", result->domain, list[0] != '\0' ? list : "no restore point");
     np_output_line(stdout, "  %ju streams, %s, %s of payload read, %.1f s", (uintmax_t)result->streams,
                    np_output_size(result->counts.pos, size), np_output_size(result->counts.read, read),
@@ -243,9 +302,9 @@ static void add_known(struct json_object *to, const char *key, uint64_t value, b
         np_report_add(to, key, NULL);
 }
 
-static struct json_object *damage_object(const struct np_verify_result *result,
-                                         const struct np_verify_damage *damage)
+static struct json_object *damage_object(const struct rows *rows, const struct np_verify_damage *damage)
 {
+    const struct choice affected = {.damage = damage, .affected = true};
     struct json_object *to = json_object_new_object();
     struct json_object *affects = json_object_new_array();
     np_report_string(to, "kind", damage->unchecked ? "unchecked" : "damaged");
@@ -257,23 +316,22 @@ static struct json_object *damage_object(const struct np_verify_result *result,
     add_known(to, "record", damage->number, true);
     add_known(to, "offset", damage->offset, damage->length > 0);
     add_known(to, "length", damage->length, damage->length > 0);
-    for (size_t i = 0; i < result->points.count; i++)
-        if (damage->affects[i])
-            json_object_array_add(affects, np_report_text(result->points.list[i].id));
+    for (size_t i = 0; i < rows->count; i++)
+        if (is_meant(&rows->list[i], &affected))
+            json_object_array_add(affects, np_report_text(rows->list[i].id));
     np_report_add(to, "affects", affects);
     return to;
 }
 
-static struct json_object *points_array(const struct np_verify_result *result)
+static struct json_object *points_array(const struct rows *rows)
 {
     struct json_object *points = json_object_new_array();
-    for (size_t i = 0; result->states != NULL && i < result->points.count; i++) {
-        if (result->states[i] == NP_VERIFY_UNASKED)
-            continue;
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct row *row = &rows->list[i];
         struct json_object *to = json_object_new_object();
-        np_report_string(to, "id", result->points.list[i].id);
-        np_report_string(to, "time", result->points.list[i].time);
-        np_report_string(to, "state", state_word(result->states[i]));
+        np_report_string(to, "id", row->id);
+        np_report_string(to, "time", row->point != SIZE_MAX ? row->time : NULL);
+        np_report_string(to, "state", state_word(row->state));
         json_object_array_add(points, to);
     }
     return points;
@@ -285,14 +343,18 @@ static int print_json(const struct arguments *arguments, const struct np_verify_
     static const char *const depths[] = {
         [NP_VERIFY_QUICK] = "quick", [NP_VERIFY_SUMS] = "default", [NP_VERIFY_DEEP] = "deep"};
     const bool counted = arguments->request.input == NULL || strcmp(arguments->request.input, "-") != 0;
+    const bool done = result->parts > 0; /* the command line was right */
+    NP_CLEANUP(rows_clear) struct rows rows = rows_of(result);
     struct json_object *report = np_report_new("verify");
     struct json_object *damages = json_object_new_array();
     np_report_string(report, "domain", result->domain);
     np_report_string(report, "image", arguments->request.image);
+    if (arguments->request.image != NULL)
+        np_report_string(report, "image_point", result->image_point);
     np_report_string(report, "depth",
-                     arguments->request.image != NULL ? NULL : depths[arguments->request.depth]);
-    np_report_size(report, "part", result->part);
-    np_report_size(report, "parts", result->parts);
+                     arguments->request.image != NULL || !done ? NULL : depths[arguments->request.depth]);
+    np_report_counted(report, "part", result->part, done);
+    np_report_counted(report, "parts", result->parts, done);
     np_report_size(report, "streams", result->streams);
     np_report_size(report, "stream_bytes", result->counts.pos);
     np_report_size(report, "records", result->counts.records);
@@ -301,11 +363,11 @@ static int print_json(const struct arguments *arguments, const struct np_verify_
     np_report_size(report, "read_bytes", result->counts.read);
     np_report_counted(report, "expanded_bytes", result->counts.expanded, counted);
     np_report_seconds(report, "seconds", result->seconds);
-    np_report_add(report, "points", points_array(result));
+    np_report_add(report, "points", points_array(&rows));
     np_report_size(report, "damaged", result->damaged);
     np_report_size(report, "unchecked", result->unchecked);
     for (size_t i = 0; i < result->damage_count; i++)
-        json_object_array_add(damages, damage_object(result, &result->damages[i]));
+        json_object_array_add(damages, damage_object(&rows, &result->damages[i]));
     np_report_add(report, "damages", damages);
     return np_report_print(report, outcome, stdout, err);
 }
@@ -337,12 +399,14 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
     }
     if (arguments.common.json)
         return done;
-    print_damages(&result);
+    if (arguments.request.image == NULL)
+        print_damages(&result);
     if (done < 0 || arguments.common.quiet || !isatty(STDOUT_FILENO))
         return done;
     if (arguments.request.image != NULL)
-        np_output_line(stdout, "%s is disk %s of that point", arguments.request.image,
-                       arguments.request.disks.list[0]);
+        np_output_line(stdout, "%s is disk %s of %s%s", arguments.request.image,
+                       arguments.request.disks.list[0],
+                       result.image_point[0] != '\0' ? "point " : "the only point in it", result.image_point);
     else
         print_summary(&result);
     return done;

@@ -17,6 +17,8 @@ np_backup "$LAB_NAME" -l inc -o "$set"
 lab_truth "$LAB_NAME" vda "$LAB_DIR/truth"
 
 fresh() { rm -rf "$LAB_DIR/out"; }
+newest=$(np_points "$set")
+newest=${newest##* }
 for format in raw qcow2; do
     fresh
     np 0 restore -i "$set" -o "$LAB_DIR/out" --format $format --verify --json
@@ -26,7 +28,7 @@ for format in raw qcow2; do
     np 0 verify --image "$image" -d vda -i "$set"
     np 0 verify --image "$image" -d vda -i "$set" --until latest --format $format -w 1
     np 4 verify --image "$image" -d vda -i "$set" --until 1
-    np_said "vda.$format: it is not disk vda of that point: guest bytes 0 to"
+    np_said "point 0001: .*vda.$format: it is not disk vda of that point: guest bytes 0 to"
     np 4 verify --image "$image" -d vdb -i "$set"
     np_said 'it has 4194816 bytes, and disk vdb has 1048576'
     # One byte: in data, in zeroes that were data, in a hole, in the very last sector.
@@ -35,6 +37,7 @@ for format in raw qcow2; do
         old=$(od -An -t u1 -j $at -N 1 "$LAB_DIR/truth")
         qemu-io -f $format -c "write -P $((old ^ 1)) $at 1" "$LAB_DIR/other.$format" >/dev/null || lab_fail "cannot write $at"
         np 4 verify --image "$LAB_DIR/other.$format" -d vda -i "$set" --json
+        [ "$(jq -r '.image_point, .damaged, .damages[0].disk' "$NP_OUT" | xargs)" = "$newest 1 vda" ] || lab_fail "byte $at: $(cat "$NP_OUT")"
         from=$(jq .error.offset "$NP_OUT")
         [ "$from" -le $at ] && [ $at -lt $((from + 65536)) ] || lab_fail "byte $at: $(jq -c .error "$NP_OUT")"
     done

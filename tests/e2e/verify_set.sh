@@ -142,12 +142,18 @@ told '.damaged == 1'
 fresh
 head -c 100 "$good/points/0003.json" >"$set/points/0003.json"
 np 4 verify -i "$set" --json
-[ "$(jq -r '[.points[] | .id, .state[0:1]] | join(" ")' "$NP_OUT")" = "0001 g 0002 g 0004 a" ] || lab_fail "$(cat "$NP_OUT")"
-grep -q 'points/0003.json' "$NP_OUT" || lab_fail "the record is not named"
+[ "$(jq -r '[.points[] | .id, .state[0:1]] | join(" ")' "$NP_OUT")" = "0001 g 0002 g 0003 a 0004 a" ] || lab_fail "$(cat "$NP_OUT")"
+jq -e '.damages[] | select(.file == "points/0003.json") | .affects == ["0003"]' "$NP_OUT" >/dev/null || lab_fail "the record: $(cat "$NP_OUT")"
+np 4 verify -i "$set"
+grep -q 'points/0003.json.*; affects 0003, not 0001-0002, 0004$' "$NP_OUT" || lab_fail "the record: $(cat "$NP_OUT")"
+grep -q '^restore points affected by damage: 0003-0004$' "$NP_OUT" || lab_fail "the points: $(cat "$NP_OUT")"
+np 4 verify -i "$set" --until 2 --json
+[ "$(jq -r '[.points[].id] | join(" ")' "$NP_OUT")" = 0002 ] || lab_fail "those that were not asked for: $(cat "$NP_OUT")"
 mv "$set/points/0003.json" "$LAB_DIR/0003.json" # as it says
 rm "$set/points/0004.json"
 np 4 verify -i "$set" --json
 [ "$(jq -r '[.damages[].file] | join(" ")' "$NP_OUT")" = "points/0003.json points/0004.json" ] || lab_fail "lost: $(cat "$NP_OUT")"
+[ "$(jq -r '[.points[].state[0:1]] | join("")' "$NP_OUT")" = ggaa ] || lab_fail "lost: $(cat "$NP_OUT")"
 np_refuses 4 'points/000[34].json is lost' restore -i "$set" -o "$LAB_DIR/tmp/out"
 np 0 restore -i "$set" -o "$LAB_DIR/tmp/out" --until 2 && rm -r "$LAB_DIR/tmp/out"
 np 4 dump -i "$set"
@@ -160,7 +166,7 @@ np_said 'streams/0005.vda.nbp belongs to no restore point'
 fresh
 rm "$set/points/0002.json"
 np 4 verify -i "$set" --json
-[ "$(jq -r '[.points[] | .id, .state[0:1]] | join(" ")' "$NP_OUT")" = "0001 g 0003 a 0004 a" ] || lab_fail "$(cat "$NP_OUT")"
+[ "$(jq -r '[.points[] | .id, .state[0:1]] | join(" ")' "$NP_OUT")" = "0001 g 0002 a 0003 a 0004 a" ] || lab_fail "$(cat "$NP_OUT")"
 
 # ---- the sample comes past everything ----
 
@@ -216,3 +222,16 @@ done
 status=0
 head -c 100000 "$good/streams/0001.vda.nbp" | "$NBDPULL" verify -i - >/dev/null 2>&1 || status=$?
 [ $status -eq 4 ] || lab_fail "half a pipe: $status"
+# Damage before it is known what there is: of a file as of a pipe.
+for damage in "head -c 100000 $good/streams/0001.vda.nbp" "cat $LAB_DIR/tmp/no_meta"; do
+    { head -c 4096 /dev/zero && tail -c +4097 "$good/streams/0001.vda.nbp"; } >"$LAB_DIR/tmp/no_meta"
+    $damage >"$LAB_DIR/tmp/half.nbp"
+    for how in "-i $LAB_DIR/tmp/half.nbp" "-i -"; do
+        status=0
+        # shellcheck disable=SC2086
+        "$NBDPULL" verify $how --json <"$LAB_DIR/tmp/half.nbp" >"$NP_OUT" 2>"$NP_ERR" || status=$?
+        [ $status -eq 4 ] && [ "$(jq '.damaged, (.damages | length)' "$NP_OUT" | xargs)" = "1 1" ] || lab_fail "$damage, $how: status $status, $(cat "$NP_OUT")"
+    done
+    np 4 verify -i "$LAB_DIR/tmp/half.nbp"
+    grep -q '^damaged: .*half.nbp: .*; affects all that is in it$' "$NP_OUT" || lab_fail "$damage: $(cat "$NP_OUT" "$NP_ERR")"
+done
