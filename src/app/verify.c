@@ -63,8 +63,45 @@ static void add_lost(struct np_verify_result *result, const struct bad_point *ba
     snprintf(larger[result->lost_count++].id, NP_POINT_ID_MAX, "%s", bad->id);
 }
 
+/* Digits without more zeroes than needed, as the points are in their list. */
+static int compare_ids(const char *a, const char *b)
+{
+    size_t a_length = strlen(a), b_length = strlen(b);
+    return a_length != b_length ? (a_length < b_length ? -1 : 1) : strcmp(a, b);
+}
+
+/* Is that point the damaged one, or does it build on it? What is below is known already. */
+static bool is_built_on(const struct np_verify_result *result, const struct np_verify_damage *damage,
+                        size_t below, const char *id)
+{
+    size_t low = 0, high = below;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (compare_ids(result->points.list[middle].id, id) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < below && strcmp(result->points.list[low].id, id) == 0 ? damage->affects[low]
+                                                                       : strcmp(id, damage->point) == 0;
+}
+
+/* What builds on a point whose record is no good. Its state, and that of each such point, np_verify_judge
+ * finds. */
+static void mark_built_on(const struct np_verify_request *request, const struct np_verify_result *result,
+                          struct np_verify_damage *damage)
+{
+    for (size_t i = 0; i < result->points.count; i++) {
+        const struct np_point *point = &result->points.list[i];
+        for (size_t j = 0; j < point->disk_count && !damage->affects[i]; j++)
+            if (point->disks[j].parent[0] != '\0' && np_targets_want(&request->disks, point->disks[j].target))
+                damage->affects[i] = is_built_on(result, damage, i, point->disks[j].parent);
+    }
+}
+
 /* One that speaks of the whole set stands in the way of every restore. */
-static void add_bad_point(struct np_ledger *ledger, const struct bad_point *bad)
+static void add_bad_point(const struct np_verify_request *request, struct np_ledger *ledger,
+                          const struct bad_point *bad)
 {
     struct np_verify_result *result = ledger->result;
     const struct np_fault fault = {
@@ -78,6 +115,8 @@ static void add_bad_point(struct np_ledger *ledger, const struct bad_point *bad)
         snprintf(damage->point, sizeof(damage->point), "%s", bad->id);
         snprintf(damage->file, sizeof(damage->file), "points/%s.json", bad->id);
     }
+    if (damage != NULL && bad->id[0] != '\0')
+        mark_built_on(request, result, damage);
     for (size_t i = 0; bad->id[0] == '\0' && i < result->points.count; i++) {
         if (damage != NULL)
             damage->affects[i] = true;
@@ -260,7 +299,7 @@ static int run_checks(struct check *check, const struct bad_points *bad, struct 
     if (np_ledger_init(check->ledger, check->result, err) < 0)
         return -1;
     for (size_t i = 0; i < bad->count; i++)
-        add_bad_point(check->ledger, &bad->list[i]);
+        add_bad_point(check->request, check->ledger, &bad->list[i]);
     check->result->damaged += bad->more;
     if (check->request->until != NULL &&
         np_points_find(&origin->points, check->request->until, &asked, err) < 0)
