@@ -86,7 +86,7 @@ enum np_stopped {
  * End, gracefully, a domain that np_domain_start_paused has started and that has never run since. The events
  * tell that where this np_domain has heard all of them since it was started; else QEMU is asked by its
  * monitor, which libvirt notes as a taint of the domain. A connection that broke is opened again.
- * @return 0, or -1: NP_BUSY while a backup job of another socket than `mark` reads its disks
+ * @return 0, or -1: NP_BUSY while a backup job of another socket than `mark`, or a block job, uses its disks
  */
 int np_domain_stop_paused(struct np_domain *domain, const char *mark, enum np_stopped *how,
                           struct np_error *err);

@@ -17,4 +17,7 @@ struct np_domain {
 /* After a broken connection: find the domain on a new one. */
 int np_domain_reach(struct np_domain *domain, struct np_error *err);
 
+/* @return 0, or -1: NP_BUSY while a block job (copy, commit, pull) uses one of its disks */
+int np_job_check_disks(struct np_domain *domain, struct np_error *err);
+
 #endif

@@ -83,7 +83,7 @@ static const char *block_job_name(int type)
 }
 
 /* One question a disk, a millisecond each. A disk that cannot be asked has no job. */
-static int refuse_block_jobs(struct np_domain *domain, struct np_error *err)
+int np_job_check_disks(struct np_domain *domain, struct np_error *err)
 {
     NP_CLEANUP(np_domain_disks_clear) struct np_domain_disks disks = {0};
     NP_AUTO_FREE char *xml = NULL;
@@ -112,5 +112,5 @@ int np_job_check_free(struct np_domain *domain, struct np_error *err)
         return np_fail(err, NP_FAILED, "domain %s is not running, so no backup job can begin", domain->name);
     if (refuse_backup_job(domain, err) < 0 || refuse_domain_job(domain, err) < 0)
         return -1;
-    return refuse_block_jobs(domain, err);
+    return np_job_check_disks(domain, err);
 }

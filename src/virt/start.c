@@ -192,18 +192,23 @@ static int destroy(struct np_domain *domain, struct np_error *err)
     return 0;
 }
 
-/* Another set's run, or another tool, may have found it, and read its disks now. */
+/* Another set's run, or another tool, may have found it, and read or copy its disks now. */
 static int refuse_other_job(struct np_domain *domain, const char *mark, struct np_error *err)
 {
     NP_AUTO_FREE char *socket = NULL;
     if (np_job_running_socket(domain, &socket, err) < 0)
         return -1;
-    if (socket == NULL || strcmp(socket, mark) == 0)
+    if (socket != NULL && strcmp(socket, mark) == 0)
         return 0;
+    if (socket == NULL && np_job_check_disks(domain, err) == 0)
+        return 0;
+    if (socket == NULL)
+        return np_error_context(err, "domain %s, which was started paused for the backup, cannot be ended",
+                                domain->name);
     return np_fail(
         err, NP_BUSY,
         "domain %s, which was started paused for the backup, cannot be ended while another backup job "
-        "reads its disks%s%s; the next backup ends it, or `virsh destroy %s`",
+        "reads its disks%s%s; the next backup into the same set ends it, or `virsh destroy %s`",
         domain->name, socket[0] != '\0' ? ", served at " : "", socket, domain->name);
 }
 

@@ -94,6 +94,18 @@ lab_virsh "domjobabort $LAB_NAME; suspend $LAB_NAME; managedsave $LAB_NAME; star
 left "saved and restored"
 ended
 
+# It has not run, but somebody copies its disk: that goes on.
+killed
+mkdir -m 777 "$LAB_DIR/copies"
+lab_virsh "domjobabort $LAB_NAME; blockcopy $LAB_NAME vda $LAB_DIR/copies/vda --format qcow2 --transient-job" >/dev/null || lab_fail "blockcopy"
+now=$(who)
+np 7 backup -c "$LAB_URI" -d "$LAB_NAME" -o "$set" -l auto
+np_said "cannot be ended.*vda.*block job \(copy\)"
+same "a disk is copied"
+lab_virsh "blockjob $LAB_NAME vda --abort" >/dev/null || lab_fail "the copy is gone"
+exact
+[ "$(state)" = "shut off" ] || lab_fail "nobody copies it any more, and it is $(state)"
+
 # The guardian finds it so.
 started
 guardian=$(np_guardian)
