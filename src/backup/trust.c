@@ -202,8 +202,13 @@ static int check_granule(struct check *check, uint64_t window, unsigned index,
         return 0; /* grown: stored whatever the bitmap says */
     if (granule_flags(check, offset, length, &dirty, &data, err) < 0)
         return -1;
-    if (dirty || !data)
+    if (dirty)
         return 0;
+    if (!data) {
+        if (was == NP_GRANULE_DATA) /* cut off by shrinking: more than one cluster may be left of that */
+            disbelieve(check, "the bitmap calls a range clean that held data and now is zero", offset);
+        return 0;
+    }
     if (was == NP_GRANULE_ZERO) /* the walk beside a rival comes after one that has looked at these */
         return check->rival != NULL ? 0 : check_was_zero(check, offset, length, err);
     const struct sample sample = {offset, length, base->hashes[index]};
@@ -220,9 +225,12 @@ static int skip_run(struct check *check, uint64_t at, uint64_t *run, struct np_e
     if (np_schedule_extent(&check->schedule, at, &extent, err) < 0)
         return -1;
     *run = np_align_down(extent.length, check->geometry->chunk);
-    if (*run == 0 || (extent.flags & NP_EXTENT_DIRTY) || (extent.flags & NP_EXTENT_ZERO))
+    if (*run == 0 || (extent.flags & NP_EXTENT_DIRTY))
         return 0;
-    *run = 0;
+    uint64_t base_zero = 0;
+    if ((extent.flags & NP_EXTENT_ZERO) && np_parent_zero_run(&check->parent, at, &base_zero, err) < 0)
+        return -1;
+    *run = np_min_u64(*run, base_zero);
     return 0;
 }
 

@@ -27,4 +27,19 @@ for point in 1 2; do
     lab_same "$LAB_DIR/out/vda.raw" "$LAB_DIR/truth.$point"
     rm -rf "$LAB_DIR/out"
 done
+
+# Twice, and what the first one lost is written anew where the second one is: the last clean data is as it was, and what comes
+# back in the first one's cluster lies far from it.
+name=$LAB_NAME-twice
+lab_domain "$name" vda:qcow2:512M:cluster_size=2M
+lab_io "$name" vda "write -P 0x11 0 500M"
+np_backup "$name" -l full -o "$set.twice"
+lab_io "$name" vda "write -P 0x12 101M 64k"
+lab_virsh "blockresize $name vda 102464K; blockresize $name vda 512M" >/dev/null || lab_fail "blockresize"
+lab_io "$name" vda "write -P 0x11 200M 2M"
+lab_virsh "blockresize $name vda 204864K; blockresize $name vda 512M" >/dev/null || lab_fail "blockresize"
+lab_truth "$name" vda "$LAB_DIR/truth"
+np_backup "$name" -l inc -o "$set.twice"
+np 0 restore -i "$set.twice" -o "$LAB_DIR/out" --format raw
+lab_same "$LAB_DIR/out/vda.raw" "$LAB_DIR/truth"
 exit 0

@@ -19,6 +19,7 @@
 #define SECTOR 512u
 #define SIZE_MAX_ (40 * CHUNK)
 #define POINTS 9
+#define RIVALS 2
 
 /* The disk as the guest has it, and what block status would say of it. */
 struct guest {
@@ -374,33 +375,40 @@ static void test_increment__a_chain_that_does_not_add_up_is_refused(void **state
     clear(history);
 }
 
-/* @param rival another disk, or NULL */
-static struct np_trust trust_beside(struct history *history, const struct history *rival, uint64_t seed)
+/* @param rivals other disks, at most RIVALS */
+static struct np_trust trust_among(struct history *history, const struct history *const *rivals, size_t count,
+                                   uint64_t seed)
 {
     struct np_error err = NP_ERROR_INIT;
     struct memory_disk disk = guest_disk(&history->guest);
     struct np_source source = memory_source(&disk);
     struct np_geometry geometry = {disk.size, CHUNK, GRANULE};
-    struct np_stream *streams[2][POINTS];
-    uint16_t ids[2][POINTS];
-    struct np_chain *chain, *other = NULL;
+    struct np_stream *streams[1 + RIVALS][POINTS];
+    uint16_t ids[1 + RIVALS][POINTS];
+    struct np_chain *chain, *other[RIVALS];
     struct np_trust verdict;
-    open_chain(history, history->count - 1, streams[0], ids[0], &chain);
-    struct np_base base = base_of(history, chain), others = {0};
-    if (rival != NULL) {
-        open_chain(rival, rival->count - 1, streams[1], ids[1], &other);
-        others = base_of(rival, other);
+    open_chain(history, history->count - 1, streams[RIVALS], ids[RIVALS], &chain);
+    struct np_base base = base_of(history, chain), others[RIVALS];
+    for (size_t i = 0; i < count; i++) {
+        open_chain(rivals[i], rivals[i]->count - 1, streams[i], ids[i], &other[i]);
+        others[i] = base_of(rivals[i], other[i]);
     }
-    ok(np_backup_trust(&source, &geometry, &base, &others, rival != NULL, seed, NULL, &verdict, &err));
+    ok(np_backup_trust(&source, &geometry, &base, others, count, seed, NULL, &verdict, &err));
     assert_int_equal(disk.open_readers, 0);
     np_chain_close(chain);
-    np_chain_close(other);
+    for (size_t i = 0; i < count; i++)
+        np_chain_close(other[i]);
     return verdict;
+}
+
+static struct np_trust trust_beside(struct history *history, const struct history *rival, uint64_t seed)
+{
+    return trust_among(history, &rival, 1, seed);
 }
 
 static struct np_trust trust(struct history *history, uint64_t seed)
 {
-    return trust_beside(history, NULL, seed);
+    return trust_among(history, NULL, 0, seed);
 }
 
 static void test_trust__an_honest_bitmap_is_believed(void **state)
@@ -493,6 +501,61 @@ static void test_trust__an_image_of_a_rival_is_always_seen(void **state)
     assert_in_range(missed, 20, 40);
 }
 
+/* It differs from this disk elsewhere than the first one does: each is looked at. */
+static void test_trust__an_image_of_the_second_rival_is_seen(void **state)
+{
+    (void)state;
+    unsigned missed = 0;
+    for (unsigned seed = 1; seed <= 10; seed++) {
+        srand(seed);
+        struct history *history = begin(SIZE_MAX_);
+        guest_write(&history->guest, 0, SIZE_MAX_, 0);
+        struct history *first = twin_of(history, 20 * GRANULE), *second = twin_of(history, 40 * GRANULE);
+        const struct history *const rivals[] = {first, second};
+        take(history, NP_SCOPE_ALL);
+        become(history, second);
+        missed += trust_beside(history, first, seed).believed;
+        struct np_trust verdict = trust_among(history, rivals, 2, seed);
+        assert_false(verdict.believed);
+        assert_true(verdict.offset == 40 * GRANULE);
+        clear(first);
+        clear(second);
+        clear(history);
+    }
+    assert_in_range(missed, 5, 10);
+}
+
+/*
+ * Its own is in the granule within which it ended, and behind it lies what this disk holds (it was cut there,
+ * and has been grown). Hashes do not tell that granule's likeness, so it is read.
+ */
+static void test_trust__a_granule_that_a_rival_ended_in_is_read(void **state)
+{
+    (void)state;
+    unsigned missed = 0;
+    for (unsigned seed = 1; seed <= 10; seed++) {
+        srand(seed);
+        const uint64_t end = 40 * GRANULE + SECTOR;
+        struct history *history = begin(SIZE_MAX_);
+        guest_write(&history->guest, 0, SIZE_MAX_, 0);
+        struct history *twin = begin(end);
+        memcpy(&twin->guest, &history->guest, sizeof(twin->guest));
+        twin->guest.size = end;
+        twin->guest.bytes[end - SECTOR] ^= 0xff;
+        take(twin, NP_SCOPE_ALL);
+        take(history, NP_SCOPE_ALL);
+        assert_true(trust_beside(history, twin, seed).believed);
+        become(history, twin);
+        missed += trust(history, seed).believed;
+        struct np_trust verdict = trust_beside(history, twin, seed);
+        assert_false(verdict.believed);
+        assert_true(verdict.offset == 40 * GRANULE);
+        clear(twin);
+        clear(history);
+    }
+    assert_in_range(missed, 5, 10);
+}
+
 /* Where they differ is dirty, so it is read: whose image it is makes no difference. Nor does it of equal
  * ones. */
 static void test_trust__a_rival_that_differs_where_it_is_dirty_is_none(void **state)
@@ -578,9 +641,20 @@ static void test_trust__a_change_in_the_middle_is_seen_by_the_sample(void **stat
     clear(history);
 }
 
+/* The disk is cut there and grown again: behind it, and behind the cluster's rest, nothing is left. */
+static void cut(struct guest *guest, uint64_t from, uint64_t cluster_end)
+{
+    for (uint64_t s = from / SECTOR; s < guest->size / SECTOR; s++) {
+        guest->dirty[s] = false;
+        guest->hole[s] |= s >= cluster_end / SECTOR;
+    }
+    if (cluster_end < guest->size)
+        memset(guest->bytes + cluster_end, 0, guest->size - cluster_end);
+}
+
 /*
- * Shrunk inside a granule and grown again: what was lost behind it is a hole now, and the granule itself is
- * the last one with clean data, half of it gone. Chance must have no part in finding it.
+ * Shrunk inside a granule and grown again: the granule is the last one with clean data, half of it gone.
+ * Chance must have no part in finding it.
  */
 static void test_trust__half_a_granule_lost_by_shrinking_is_seen(void **state)
 {
@@ -588,17 +662,42 @@ static void test_trust__half_a_granule_lost_by_shrinking_is_seen(void **state)
     for (unsigned seed = 1; seed <= 20; seed++) {
         srand(seed);
         struct history *history = begin(SIZE_MAX_);
-        struct guest *guest = &history->guest;
-        guest_write(guest, 0, SIZE_MAX_, 0);
-        take(history, NP_SCOPE_ALL);
         uint64_t half = SIZE_MAX_ / GRANULE / 2 * GRANULE + SECTOR;
-        memset(guest->bytes + half, 0, SIZE_MAX_ - half);
-        for (uint64_t s = half / SECTOR; s < SIZE_MAX_ / SECTOR; s++)
-            guest->hole[s] = true;
-        memset(guest->dirty, 0, sizeof(guest->dirty));
+        guest_write(&history->guest, half - SECTOR + GRANULE, SIZE_MAX_, 2);
+        guest_write(&history->guest, 0, half - SECTOR + GRANULE, 0);
+        take(history, NP_SCOPE_ALL);
+        cut(&history->guest, half, half);
+        memset(history->guest.dirty, 0, sizeof(history->guest.dirty));
         struct np_trust verdict = trust(history, seed);
         assert_false(verdict.believed);
         assert_true(verdict.offset == half - SECTOR);
+        clear(history);
+    }
+}
+
+/*
+ * Shrunk and grown twice: the rest of the first cluster is not among the last granules with clean data, which
+ * are the rest of the second one, written anew. But between them clean data became clean zeroes.
+ */
+static void test_trust__the_first_of_two_cuts_is_seen(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 20; seed++) {
+        srand(seed);
+        const uint64_t cluster = (uint64_t)2 << 20, first = 30 * GRANULE;
+        struct history *history = begin(SIZE_MAX_);
+        struct guest *guest = &history->guest;
+        guest_write(guest, 0, SIZE_MAX_, 0);
+        take(history, NP_SCOPE_ALL);
+        guest_write(guest, first + 5 * GRANULE, SECTOR, 0);
+        cut(guest, first, 50 * GRANULE);
+        memcpy(guest->bytes + SIZE_MAX_ - cluster, history->points[0].content + SIZE_MAX_ - cluster, cluster);
+        for (uint64_t s = (SIZE_MAX_ - cluster) / SECTOR; s < SIZE_MAX_ / SECTOR; s++)
+            guest->hole[s] = false, guest->dirty[s] = true;
+        cut(guest, SIZE_MAX_ - cluster, SIZE_MAX_);
+        struct np_trust verdict = trust(history, seed);
+        assert_false(verdict.believed);
+        assert_true(verdict.offset == 50 * GRANULE);
         clear(history);
     }
 }
@@ -644,6 +743,8 @@ int main(void)
         cmocka_unit_test(test_increment__a_chain_that_does_not_add_up_is_refused),
         cmocka_unit_test(test_trust__an_honest_bitmap_is_believed),
         cmocka_unit_test(test_trust__an_image_of_a_rival_is_always_seen),
+        cmocka_unit_test(test_trust__an_image_of_the_second_rival_is_seen),
+        cmocka_unit_test(test_trust__a_granule_that_a_rival_ended_in_is_read),
         cmocka_unit_test(test_trust__a_rival_that_differs_where_it_is_dirty_is_none),
         cmocka_unit_test(test_trust__a_rival_of_another_history_is_always_seen),
         cmocka_unit_test(test_trust__a_rival_whose_index_is_damaged_cannot_be_told_from),
@@ -651,6 +752,7 @@ int main(void)
         cmocka_unit_test(test_trust__an_image_that_was_swapped_is_seen_by_the_sample),
         cmocka_unit_test(test_trust__a_change_in_the_middle_is_seen_by_the_sample),
         cmocka_unit_test(test_trust__half_a_granule_lost_by_shrinking_is_seen),
+        cmocka_unit_test(test_trust__the_first_of_two_cuts_is_seen),
         cmocka_unit_test(test_trust__a_damaged_index_is_found_where_the_bitmap_needs_no_look),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
