@@ -51,6 +51,7 @@ pid=\$(cat $LAB_DIR/libvirtd.pid); kill -9 \$pid
 while [ -e /proc/\$pid/exe ]; do sleep 0.01; done; rm -f $LAB_DIR/libvirtd.pid
 libvirtd -d -p $LAB_DIR/libvirtd.pid
 SH
+cp "$LAB_DIR/tmp/another" "$LAB_DIR/tmp/new_libvirtd"
 stopped 0 STOP_AT=virDomainSetMetadata:1 STOP_HOW=none STOP_RUN="sh $LAB_DIR/tmp/another"
 grep -q 'a new one is open' "$NP_ERR" || lab_fail "libvirtd did not die: $(cat "$NP_ERR")"
 [ "$(state)" = "shut off" ] || lab_fail "after another libvirtd: the guest is $(state)"
@@ -71,6 +72,42 @@ stopped 1 STOP_AT=virDomainSetMetadata:1 STOP_HOW=stuck STOP_RUN="virsh -q -c $L
 lab_virsh "destroy $LAB_NAME --graceful" >/dev/null
 stopped 1 STOP_AT=virDomainSetMetadata:1 STOP_HOW=stuck
 [ "$(state)" = "shut off" ] || lab_fail "not marked: the guest is $(state)"
+stopped 1 STOP_AT=virDomainSetMetadata:1 STOP_HOW=stuck STOP_RUN="virsh -q -c $LAB_URI 'resume $LAB_NAME; suspend $LAB_NAME'"
+[ "$(state)" = paused ] || lab_fail "not marked, but resumed and suspended: the guest is $(state)"
+grep -q "paused, and this run may have started it.*virsh destroy $LAB_NAME" "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR")"
+lab_virsh "destroy $LAB_NAME --graceful" >/dev/null
+
+# Before the mark libvirtd dies, and on the next one somebody starts the guest anew, paused as well: it is theirs.
+{
+    cat "$LAB_DIR/tmp/new_libvirtd"
+    # Of a start that it did not live to finish, libvirtd may end the guest itself.
+    echo "virsh -q -c $LAB_URI destroy $LAB_NAME; timeout 60 sh -c 'until virsh -q -c $LAB_URI start $LAB_NAME --paused; do :; done'"
+} >"$LAB_DIR/tmp/started_anew"
+stopped 1 STOP_AT=virDomainSetMetadata:1 STOP_HOW=none STOP_RUN="sh $LAB_DIR/tmp/started_anew 2>/dev/null"
+[ "$(state)" = paused ] || lab_fail "somebody started it anew, and it is $(state)"
+lab_virsh "destroy $LAB_NAME --graceful" >/dev/null
+
+# While there is no libvirtd, the guest runs for a moment: no later event tells that.
+{
+    sed '$d' "$LAB_DIR/tmp/new_libvirtd"
+    echo "python3 $LAB_DIR/tmp/moment.py /var/lib/libvirt/qemu/domain-*/monitor.sock"
+    sed -n '$p' "$LAB_DIR/tmp/new_libvirtd"
+} >"$LAB_DIR/tmp/moment"
+cat >"$LAB_DIR/tmp/moment.py" <<'PY'
+import json, socket, sys
+
+monitor = socket.socket(socket.AF_UNIX)
+monitor.connect(sys.argv[1])
+answers = monitor.makefile()
+answers.readline()
+for command in "qmp_capabilities", "cont", "stop":
+    monitor.sendall(json.dumps({"execute": command}).encode())
+    while "return" not in json.loads(answers.readline()):
+        pass
+PY
+stopped 0 STOP_AT=nbd_pread_structured:1 STOP_HOW=none STOP_RUN="sh $LAB_DIR/tmp/moment"
+left_alone "it ran while there was no libvirtd"
+lab_virsh "destroy $LAB_NAME --graceful" >/dev/null
 
 # A run and its guardian are killed, and another tool reads the paused guest's disks when the next run comes, which first
 # waits half a minute for a begin of its own to show.
@@ -91,6 +128,15 @@ XML
     [ "$(state)" = "shut off" ] || lab_fail "the other job is over: the guest is $(state)"
     exact
 fi
+
+# The run that asks QEMU loses its libvirtd over it: that tells nothing, and the one after that asks again.
+stopped 137 STOP_AT=nbd_connect_socket:1 STOP_HOW=killall
+stopped 1 STOP_AT=virDomainQemuMonitorCommand:1 STOP_HOW=none STOP_RUN="sh $LAB_DIR/tmp/new_libvirtd"
+grep -q "cannot ask whether domain $LAB_NAME" "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR")"
+[ -e "$set/intent.json" ] || lab_fail "what is left to do is forgotten"
+stopped 0
+[ "$(state)" = "shut off" ] || lab_fail "asked again: the guest is $(state)"
+exact
 
 stopped 137 STOP_AT=nbd_connect_socket:1 STOP_HOW=killall
 [ "$(state)" = paused ] || lab_fail "it is $(state): this test tests nothing"
