@@ -101,12 +101,20 @@ static void lose(struct world *world)
     }
 }
 
+/* Data in a disk that has grown is new to a point from before it was shrunk: an honest bitmap knows that. */
+static void mark_grown(struct world *world, uint64_t from)
+{
+    for (size_t p = 0; p < world->count; p++)
+        for (uint64_t u = from / UNIT; u * UNIT < np_min_u64(world->points[p].size, world->grid.size); u++)
+            world->points[p].dirty[u] = true;
+}
+
 static void resize(struct world *world)
 {
     uint64_t old = world->grid.size, size = pick_size(world);
     if (pick(3) > 0 && size < old)
         size = np_min_u64(old + pick(3 * world->grid.granule), ROOM);
-    bool filled = pick(2) == 0; /* marks nothing dirty either */
+    bool filled = pick(2) == 0;
     for (uint64_t i = np_min_u64(old, size); i < ROOM; i++) {
         world->bytes[i] = filled && i < size ? 7 : 0;
         if (i % UNIT == 0 || world->bytes[i] != 0)
@@ -115,6 +123,8 @@ static void resize(struct world *world)
     if (size < old) /* the unit with the end */
         mark_dirty(world, size - 1, size);
     world->grid.size = size;
+    if (filled)
+        mark_grown(world, old);
 }
 
 static void live(struct world *world)
