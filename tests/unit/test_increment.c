@@ -43,6 +43,7 @@ struct history {
     struct guest guest;
     struct point points[POINTS];
     size_t count;
+    uint32_t granule;               /* of its points */
     struct np_backup_counts counts; /* of the last one */
 };
 
@@ -167,7 +168,7 @@ static void take(struct history *history, enum np_scope scope)
     struct point *point = &history->points[history->count];
     struct memory_disk disk = guest_disk(&history->guest);
     struct np_source source = memory_source(&disk);
-    struct np_geometry geometry = {disk.size, CHUNK, GRANULE};
+    struct np_geometry geometry = {disk.size, CHUNK, history->granule};
     struct np_stream *streams[POINTS];
     uint16_t ids[POINTS];
     struct np_chain *chain = NULL;
@@ -258,6 +259,7 @@ static struct history *begin(uint64_t size)
 {
     struct history *history = calloc(1, sizeof(*history));
     history->guest.size = size;
+    history->granule = GRANULE;
     for (uint64_t s = 0; s < SIZE_MAX_ / SECTOR; s++)
         history->guest.hole[s] = true;
     return history;
@@ -382,7 +384,7 @@ static struct np_trust trust_among(struct history *history, const struct history
     struct np_error err = NP_ERROR_INIT;
     struct memory_disk disk = guest_disk(&history->guest);
     struct np_source source = memory_source(&disk);
-    struct np_geometry geometry = {disk.size, CHUNK, GRANULE};
+    struct np_geometry geometry = {disk.size, CHUNK, history->granule};
     struct np_stream *streams[1 + RIVALS][POINTS];
     uint16_t ids[1 + RIVALS][POINTS];
     struct np_chain *chain, *other[RIVALS];
@@ -626,6 +628,24 @@ static void test_trust__a_rival_whose_index_is_damaged_cannot_be_told_from(void 
     clear(history);
 }
 
+/* More hashes than this disk's windows have. */
+static void test_trust__a_rival_of_smaller_granules_cannot_be_told_from(void **state)
+{
+    (void)state;
+    srand(1);
+    struct history *history = begin(SIZE_MAX_), *twin = begin(SIZE_MAX_);
+    guest_write(&history->guest, 0, SIZE_MAX_, 0);
+    memcpy(&twin->guest, &history->guest, sizeof(twin->guest));
+    history->granule = 2 * GRANULE;
+    take(history, NP_SCOPE_ALL);
+    take(twin, NP_SCOPE_ALL);
+    struct np_trust verdict = trust_beside(history, twin, 1);
+    assert_false(verdict.believed);
+    assert_non_null(strstr(verdict.why, "cannot be compared"));
+    clear(twin);
+    clear(history);
+}
+
 /* Far from the first and the last ones the random part of the sample must see it. */
 static void test_trust__a_change_in_the_middle_is_seen_by_the_sample(void **state)
 {
@@ -748,6 +768,7 @@ int main(void)
         cmocka_unit_test(test_trust__a_rival_that_differs_where_it_is_dirty_is_none),
         cmocka_unit_test(test_trust__a_rival_of_another_history_is_always_seen),
         cmocka_unit_test(test_trust__a_rival_whose_index_is_damaged_cannot_be_told_from),
+        cmocka_unit_test(test_trust__a_rival_of_smaller_granules_cannot_be_told_from),
         cmocka_unit_test(test_trust__clean_data_over_zero_is_a_proof),
         cmocka_unit_test(test_trust__an_image_that_was_swapped_is_seen_by_the_sample),
         cmocka_unit_test(test_trust__a_change_in_the_middle_is_seen_by_the_sample),
