@@ -3,6 +3,8 @@
 #include "output.h"
 #include "signals.h"
 
+#include "nbdpull/uri.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -96,8 +98,11 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
     if (name[0] == '\0')
         return np_fail(err, NP_USAGE, "no command; see nbdpull --help");
     const struct np_command *command = np_command_find(name);
-    if (command == NULL)
-        return np_fail(err, NP_USAGE, "unknown command '%s'; see nbdpull --help", name);
+    if (command == NULL) {
+        char shown[NP_URI_SHOWN_MAX];
+        return np_fail(err, NP_USAGE, "unknown command '%s'; see nbdpull --help",
+                       np_uri_masked(name, shown, sizeof(shown)));
+    }
     if (np_signals_start(context->cancel, err) < 0)
         return -1;
     return command->run(context, argc - 1, argv + 1, err);

@@ -3,6 +3,7 @@
 #include "output.h"
 
 #include "nbdpull/bytes.h"
+#include "nbdpull/uri.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -153,13 +154,21 @@ static int apply(const struct np_option *option, char *text, struct np_error *er
 
 static int bad_option(int argc, char **argv, const char *command, int got, struct np_error *err)
 {
+    char shown[NP_URI_SHOWN_MAX];
     int at = optind > 1 ? optind - 1 : 1;
-    const char *word = at < argc ? argv[at] : "";
+    const char *word = np_uri_masked(at < argc ? argv[at] : "", shown, sizeof(shown));
     if (got == ':')
         return np_fail(err, NP_USAGE, "option '%s' needs a value; see nbdpull %s --help", word, command);
     if (optopt > 0 && optopt < VALUE_BASE && strncmp(word, "--", 2) != 0)
         return np_fail(err, NP_USAGE, "unknown option '-%c'; see nbdpull %s --help", optopt, command);
     return np_fail(err, NP_USAGE, "unknown option or value '%s'; see nbdpull %s --help", word, command);
+}
+
+static int not_an_option(const char *word, const char *command, struct np_error *err)
+{
+    char shown[NP_URI_SHOWN_MAX];
+    return np_fail(err, NP_USAGE, "'%s' is not an option; see nbdpull %s --help",
+                   np_uri_masked(word, shown, sizeof(shown)), command);
 }
 
 /* What a failure stopped at was not to keep it from being told as it was asked for. */
@@ -198,7 +207,7 @@ static int parse(int argc, char **argv, const struct np_option *options, struct 
             return 0;
     }
     if (optind < argc)
-        return np_fail(err, NP_USAGE, "'%s' is not an option; see nbdpull %s --help", argv[optind], argv[0]);
+        return not_an_option(argv[optind], argv[0], err);
     np_output_log(common->quiet, common->verbose);
     return 0;
 }

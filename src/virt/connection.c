@@ -3,6 +3,7 @@
 #include "events.h"
 #include "nbdpull/cleanup.h"
 #include "nbdpull/log.h"
+#include "nbdpull/uri.h"
 #include "virt_error.h"
 
 #include <errno.h>
@@ -25,16 +26,20 @@ static void free_uri(xmlURIPtr *uri)
  */
 static int check_local(const char *text, struct np_error *err)
 {
+    char shown[NP_URI_SHOWN_MAX];
     NP_CLEANUP(free_uri) xmlURIPtr uri = xmlParseURI(text);
+    np_uri_masked(text, shown, sizeof(shown));
     if (uri == NULL || uri->scheme == NULL)
         return np_fail(
             err, NP_FAILED,
-            "'%s' is not a libvirt URI: give one such as qemu:///system (aliases are not resolved)", text);
-    if (strchr(uri->scheme, '+') != NULL || (uri->server != NULL && uri->server[0] != '\0'))
+            "'%s' is not a libvirt URI: give one such as qemu:///system (aliases are not resolved)", shown);
+    /* A user, and a password, are another host's; what comes through here is said and saved as it is. */
+    if (strchr(uri->scheme, '+') != NULL || (uri->server != NULL && uri->server[0] != '\0') ||
+        uri->user != NULL)
         return np_fail(err, NP_FAILED,
                        "%s is a remote URI: the guest's disks are read through a socket of its own host, run "
                        "nbdpull there with a local one such as qemu:///system",
-                       text);
+                       shown);
     return 0;
 }
 

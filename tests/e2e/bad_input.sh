@@ -44,6 +44,13 @@ np_refuses 1 'nosuchdomain' backup -c "$LAB_URI" -d nosuchdomain -l full -o "$LA
 np_refuses 1 'nowhere' backup -c 'nowhere:///system' -d "$LAB_NAME" -l full -o "$LAB_DIR/new"
 np_refuses 1 'remote' backup -c 'qemu+ssh://root@host.invalid/system' -d "$LAB_NAME" -l full -o "$LAB_DIR/new"
 np_refuses 1 'remote' backup -c 'qemu://host.invalid/system' -d "$LAB_NAME" -l full -o "$LAB_DIR/new"
+# Its password is in no message, whatever was wrong.
+uri='qemu+ssh://root:hidden@host.invalid/system'
+np_refuses 1 'root:\*\*\*@host.invalid' backup -c "$uri" -d "$LAB_NAME" -l full -o "$set"
+np_refuses 2 'root:\*\*\*@host.invalid' backup "$uri" -d "$LAB_NAME" -l full -o "$set"
+np_refuses 2 'root:\*\*\*@host.invalid' backup --conect="$uri" -d "$LAB_NAME" -l full -o "$set"
+np_refuses 2 'root:\*\*\*@host.invalid' "$uri"
+grep -r -F hidden "$set" "$LAB_DIR/tmp" && lab_fail "its password is there"
 if [ "$LAB_KIND" = embed ] && [ "$LAB_ISOLATED" = yes ]; then
     np_refuses 1 'libvirt' backup -c qemu:///system -d "$LAB_NAME" -l full -o "$LAB_DIR/new"
 fi

@@ -38,6 +38,29 @@ static void test_connection__remote_uris_are_refused_before_opening(void **state
     }
 }
 
+/* A message goes to logs and mails. And where no other host is named, it would be in each message to come. */
+static void test_connection__a_password_is_not_said(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *uri, *said;
+    } cases[] = {
+        {"qemu+ssh://user:hidden@host.invalid/system", "qemu+ssh://user:***@host.invalid/system is a remote"},
+        {"qemu://user:hid:den@[::1]:16514/system", "qemu://user:***@[::1]:16514/system is a remote"},
+        {"qemu://user:hidden@/system", "qemu://user:***@/system is a remote"},
+        {"qemu+ssh://user:hid den@host.invalid/system", "'qemu+ssh://user:***@host.invalid/system' is not"},
+        {"qemu+ssh://user:hi/dd@en@host.invalid/system", "qemu+ssh://user:***@host.invalid/system"},
+        {"qemu+ssh://user:hidden@host.invalid/%zz", "'qemu+ssh://user:***@host.invalid/%zz' is not"},
+    };
+    for (size_t i = 0; i < NP_ARRAY_SIZE(cases); i++) {
+        struct np_error err = NP_ERROR_INIT;
+        struct np_virt *virt = NULL;
+        fails(NP_FAILED, np_virt_open(cases[i].uri, NULL, &virt, &err));
+        if (!has(err.message, cases[i].said) || has(err.message, "hid") || has(err.message, "den@"))
+            fail_msg("of %s it says: %s", cases[i].uri, err.message);
+    }
+}
+
 static void test_connection__remote_default_is_refused_too(void **state)
 {
     (void)state;
@@ -877,6 +900,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_connection__remote_uris_are_refused_before_opening),
+        cmocka_unit_test(test_connection__a_password_is_not_said),
         cmocka_unit_test(test_connection__remote_default_is_refused_too),
         cmocka_unit_test(test_connection__aliases_and_nonsense_are_refused),
         cmocka_unit_test(test_connection__unreachable_daemon_says_what_to_try),
