@@ -197,8 +197,9 @@ int np_record_decode(const uint8_t bytes[NP_RECORD_HEADER_SIZE], const char *nam
 {
     read_fields(bytes, header);
     if (!np_record_begins(bytes))
-        return np_fail(err, NP_DAMAGED, "%s: no record begins at byte %ju: the stream is damaged", name,
-                       (uintmax_t)pos);
+        return np_fail(err, NP_DAMAGED, "%s: no record begins at byte %ju: %s", name, (uintmax_t)pos,
+                       pos == 0 ? "this is not an nbdpull stream, or its beginning is damaged"
+                                : "the stream is damaged");
     if (np_hash64(bytes, HEAD_SUM_AT) != header->head_sum)
         return np_fail(err, NP_DAMAGED,
                        "%s: header of the record at byte %ju has a wrong checksum: the stream is damaged",

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define LOOK_SIZE (64u << 10)
+
 /* ---- a stream in a file ---- */
 
 static int read_file_at(void *ctx, void *buffer, size_t size, uint64_t pos, struct np_error *err)
@@ -81,10 +83,46 @@ int np_origin_take_meta(struct np_origin *origin, const struct np_meta *meta, st
     return np_origin_point_of_meta(meta, origin->path, &origin->points.list[0], err);
 }
 
-static int open_stream_of_file(struct np_origin *origin, struct np_error *err)
+/* Does a record begin in these bytes of the file, somewhere? In what cannot be read, one may. */
+static bool has_record(int fd, const char *path, uint64_t pos, size_t size)
+{
+    NP_AUTO_FREE uint8_t *bytes = malloc(size > 0 ? size : 1);
+    struct np_error ignored = NP_ERROR_INIT;
+    if (bytes == NULL || np_file_read_at(fd, path, bytes, size, pos, &ignored) < 0)
+        return true;
+    for (size_t i = 0; size >= 4 && i <= size - 4; i++)
+        if (np_record_begins(bytes + i))
+            return true;
+    return false;
+}
+
+/* A stream has a record in its beginning, and many small ones at its end. */
+bool np_origin_looks_like_stream(const char *path)
+{
+    struct stat st;
+    NP_AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return false;
+    uint64_t size = (uint64_t)st.st_size, part = np_min_u64(size, LOOK_SIZE);
+    return has_record(fd, path, 0, part) || has_record(fd, path, size - part, part);
+}
+
+/* What is too short to tell is truncated, as it is said already. */
+static int open_file_stream(struct np_origin *origin, struct np_error *err)
 {
     const struct np_input_at input = np_origin_file_input(origin);
-    if (np_stream_open(&input, origin->path, &origin->stream, err) < 0)
+    if (np_stream_open(&input, origin->path, &origin->stream, err) == 0)
+        return 0;
+    if (err->class != NP_DAMAGED || origin->size < 4 || np_origin_looks_like_stream(origin->path))
+        return -1;
+    *err = (struct np_error)NP_ERROR_INIT;
+    return np_fail(err, NP_DAMAGED, "%s: this is not an nbdpull stream: no record is at its beginning or end",
+                   origin->path);
+}
+
+static int open_stream_of_file(struct np_origin *origin, struct np_error *err)
+{
+    if (open_file_stream(origin, err) < 0)
         return -1;
     const struct np_meta *meta = np_stream_meta(origin->stream);
     if (np_origin_take_meta(origin, meta, err) < 0)

@@ -56,6 +56,9 @@ int np_origin_open_left(const char *path, np_set_bad_point *bad, void *ctx, stru
 /** Is that point the one that is meant, and not the newest or the last before a time? */
 bool np_origin_is_named(const struct np_point *point, const char *until);
 
+/** Does a record begin somewhere in the file's beginning or end? */
+bool np_origin_looks_like_stream(const char *path);
+
 /** The one point of a file. @param meta copied */
 int np_origin_take_meta(struct np_origin *origin, const struct np_meta *meta, struct np_error *err);
 

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define LOOK_SIZE (64u << 10)
 #define SHOWN 5
 #define TRIED 20 /* so many chains are opened whole */
 
@@ -125,33 +124,9 @@ static void say_salvage(struct np_error *err)
              "; --salvage takes what is left of this one");
 }
 
-/* Does a record begin in these bytes of the file, somewhere? */
-static bool has_record(int fd, const char *path, uint64_t pos, size_t size)
-{
-    NP_AUTO_FREE uint8_t *bytes = malloc(size > 0 ? size : 1);
-    struct np_error ignored = NP_ERROR_INIT;
-    if (bytes == NULL || np_file_read_at(fd, path, bytes, size, pos, &ignored) < 0)
-        return false;
-    for (size_t i = 0; size >= 4 && i <= size - 4; i++)
-        if (np_record_begins(bytes + i))
-            return true;
-    return false;
-}
-
-/* A stream has a record in its beginning, and many small ones at its end. */
-static bool looks_like_stream(const char *path)
-{
-    struct stat st;
-    NP_AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-        return false;
-    uint64_t size = (uint64_t)st.st_size, part = np_min_u64(size, LOOK_SIZE);
-    return has_record(fd, path, 0, part) || has_record(fd, path, size - part, part);
-}
-
 void np_restore_say_salvage(const char *path, struct np_error *err)
 {
-    if (looks_like_stream(path))
+    if (np_origin_looks_like_stream(path))
         say_salvage(err);
 }
 

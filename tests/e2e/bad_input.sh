@@ -70,7 +70,17 @@ np_refuses 1 "$LAB_NAME" backup -c "$LAB_URI" -d "$LAB_NAME-other" -l full -o "$
 refused 1 'missing' -o "$LAB_DIR/missing/parent/set"
 np_refuses 1 "$LAB_DIR/nothing" restore -i "$LAB_DIR/nothing" -o "$LAB_DIR/new"
 np_refuses 1 "$LAB_DIR/nothing" dump -i "$LAB_DIR/nothing"
-np_refuses 4 'diary' dump -i "$LAB_DIR/full/diary.txt"
+: >"$LAB_DIR/full/empty"
+for file in "$LAB_DIR/full/diary.txt" /etc/passwd "$LAB_DIR/full/empty"; do # the first is shorter than any stream
+    what="$file: this is not an nbdpull stream"
+    [ -s "$file" ] || what="$file: 0 bytes cannot be a whole stream: it is truncated"
+    np_refuses 4 "$what" dump -i "$file"
+    np_refuses 4 "$what" restore -i "$file" -o "$LAB_DIR/new"
+    np 4 verify -i "$file"
+    grep -q -F "damaged: $what" "$NP_OUT" || lab_fail "verify says: $(cat "$NP_OUT")"
+done
+"$NBDPULL" verify -i - </etc/passwd >"$NP_OUT" 2>&1
+[ $? -eq 4 ] && grep -q 'byte 0: this is not an nbdpull stream, or its beginning is damaged' "$NP_OUT" || lab_fail "$(cat "$NP_OUT")"
 # What is no stream at all has nothing to be salvaged; what is damaged has.
 head -c 300000 /dev/zero >>"$LAB_DIR/full/diary.txt"
 np_refuses 4 'diary' restore -i "$LAB_DIR/full/diary.txt" -o "$LAB_DIR/new"
