@@ -145,6 +145,24 @@ while read -r step again; do
     story_end "a new set killed at $step and $again" 8/64 set set
 done < <(paste -d ' ' <(echo "$steps_new") <(shuf --random-source=<(yes "$NBDPULL_FAULTS_SEED") <<<"$steps_new") | pick 1)
 
+# Killed when its record has its name, which is not synced, and again so: what is told of it, and a point that builds on it, must
+# not outlive it. Killed with its guardian or alone.
+for how in kill killall; do
+    story_begin
+    for id in 0001 0002; do
+        story_run new STOP_AT=renameat2:1 STOP_HOW=$how STOP_WHEN=after
+        [ "$FAULT_STATUS" -eq 137 ] && [ -e "$FAULT_SET/points/$id.json" ] || lab_fail "no record: this story tests nothing"
+    done
+    for ((i = 0; i < 24; i++)); do
+        seed=$RANDOM
+        "$cut" build "$log" "$place" random $seed || lab_fail "no state to build"
+        "$NBDPULL" verify -i "$FAULT_SET" >"$LAB_DIR/tmp/said" 2>&1 ||
+            lab_fail "records that are not synced, $how, seed $seed: $(cat "$LAB_DIR/tmp/said"; ls "$FAULT_SET/points")"
+    done
+    "$cut" build "$log" "$place" max 0
+    np_backup "$LAB_NAME" -l auto -o "$FAULT_SET" # what is left of them
+done
+
 # Runs that fail and take back what they did, also where no sync works any more, and runs that are killed, whose guardian
 # does it.
 story_begin
