@@ -37,7 +37,7 @@ room_start()
         [ -e /dev/loop-control ] || mknod /dev/loop-control c 10 237
         for k in {0..31}; do [ -e "/dev/loop$k" ] || mknod "/dev/loop$k" b 7 "$k"; done
         truncate -s 32M "$image"
-        mkfs.ext4 -q -b 4096 -m 0 -N 256 "$image" || lab_fail "cannot make $image"
+        mkfs.ext4 -q -b 4096 -m 0 -N 1024 "$image" || lab_fail "cannot make $image"
         mkdir "$small"
         mount -o loop "$image" "$small" || return 1
         LAB_MOUNTS+=("$small")
