@@ -64,12 +64,11 @@ static int check_area_empty(int dir, const char *path, const char *name, struct 
     if (area < 0 || np_names_of_dir(area, path, &names, err) < 0)
         return -1;
     for (size_t i = 0; i < names.count; i++) {
-        if (!np_names_is_temporary(names.list[i]))
-            return np_fail(err, NP_DAMAGED,
-                           "%s: %s/%s is there but set.json is missing; put it back, let \"nbdpull repair\" "
-                           "rebuild it, or "
-                           "take another directory",
-                           path, name, names.list[i]);
+        if (np_names_is_temporary(names.list[i]))
+            continue;
+        np_fail(err, NP_DAMAGED, "%s: %s/%s is there but set.json is missing, so no new set is made here",
+                path, name, names.list[i]);
+        return np_lost_say(dir, path, err);
     }
     return 0;
 }

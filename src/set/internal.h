@@ -84,6 +84,13 @@ int np_create_areas(int dir, const char *path, struct np_error *err);
 int np_create_json(struct np_store *store, int dir, const char *path, struct np_set_json *json,
                    struct np_error *err);
 
+/* ---- lost.c ---- */
+
+/** Add to an error about a set.json that is missing or damaged what can be done, if a set is there. @return
+ * -1
+ */
+int np_lost_say(int dir, const char *path, struct np_error *err);
+
 /* ---- point_id.c ---- */
 
 #define NP_POINT_NUMBER_MAX 999999999

@@ -57,6 +57,12 @@ static int check_all_can_be_written(const struct np_set *set, struct np_error *e
     return 0;
 }
 
+static int fail_without_json(const struct np_set *set, struct np_error *err)
+{
+    np_fail(err, NP_FAILED, "%s: not a backup set: it has no set.json", set->path);
+    return np_lost_say(set->dir, set->path, err);
+}
+
 static int open_directory(struct np_set *set, enum np_set_mode mode, struct np_error *err)
 {
     if (mode == NP_SET_CREATE && np_create_directory(set->path, &set->made_directory, err) < 0)
@@ -71,7 +77,7 @@ static int open_directory(struct np_set *set, enum np_set_mode mode, struct np_e
     if (is_repair(mode) && faccessat(set->dir, "streams", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return 0;
     if (mode != NP_SET_CREATE)
-        return np_fail(err, NP_FAILED, "%s: not a backup set: it has no set.json", set->path);
+        return fail_without_json(set, err);
     if (np_create_check_empty(set->dir, set->path, err) < 0)
         return -1;
     return np_dir_sync_name(set->dir, set->path, err); /* a run that made it may have been killed */
@@ -82,7 +88,7 @@ static int load(struct np_set *set, enum np_set_mode mode, struct np_error *err)
     bool found;
     if (np_set_json_read(set->store, set->path, &set->json, &found, err) < 0) {
         if (!is_repair(mode) || err->class != NP_DAMAGED)
-            return -1;
+            return err->class == NP_DAMAGED ? np_lost_say(set->dir, set->path, err) : -1;
         set->damaged = *err;
         *err = (struct np_error)NP_ERROR_INIT;
         found = false;
@@ -95,7 +101,7 @@ static int load(struct np_set *set, enum np_set_mode mode, struct np_error *err)
         return 0;
     }
     if (mode != NP_SET_CREATE)
-        return np_fail(err, NP_FAILED, "%s: not a backup set: it has no set.json", set->path);
+        return fail_without_json(set, err);
     return np_create_json(set->store, set->dir, set->path, &set->json, err);
 }
 

@@ -75,6 +75,16 @@ for damage in "rm set.json" "truncate -s 7 set.json"; do
     fresh
     rm "$set"/points/*
     (cd "$set" && $damage) || lab_fail "$damage"
+    case $damage in rm*) failed=1 unchecked=5 ;; *) failed=4 unchecked=4 ;; esac
+    for command in "$failed dump" "$unchecked verify" "$failed restore -o $LAB_DIR/out" "$failed restore -o $LAB_DIR/out --salvage" \
+        "4 backup -c $LAB_URI -d $LAB_NAME -l inc" "4 estimate -c $LAB_URI -d $LAB_NAME"; do
+        read -r status command rest <<<"$command"
+        case $command in backup | estimate) where=-o ;; *) where=-i ;; esac
+        # shellcheck disable=SC2086
+        np "$status" $command $rest $where "$set"
+        grep -q "set.json.*\"nbdpull repair -i $set\" rebuilds set.json from the streams" "$NP_OUT" "$NP_ERR" ||
+            lab_fail "$damage, $command: nothing says what to do: $(cat "$NP_OUT" "$NP_ERR")"
+    done
     np 0 repair -i "$set" --points 3
     same_records "$damage"
     [ "$(jq -r .uuid "$set/set.json")" = "$(jq -r .uuid "$good/set.json")" ] || lab_fail "$damage: another set"

@@ -85,6 +85,53 @@ static void test_set__create_refuses_a_set_that_lost_set_json(void **state)
     FAILS_WITH(NP_FAILED, np_set_open(fixture.path, NP_SET_WRITE, "", &set, &err), "not a backup set");
 }
 
+/* All but repair itself, whether set.json is lost or no good. */
+static void says(const char *text, bool lost)
+{
+    struct np_error err = NP_ERROR_INIT;
+    struct np_set *set;
+    bool found;
+    enum np_class reading = lost ? NP_FAILED : NP_DAMAGED;
+    FAILS_WITH(reading, np_set_open(fixture.path, NP_SET_READ, "", &set, &err), text);
+    FAILS_WITH(reading, np_set_open(fixture.path, NP_SET_WRITE, "", &set, &err), text);
+    FAILS_WITH(NP_DAMAGED, np_set_open(fixture.path, NP_SET_CREATE, "", &set, &err), text);
+    if (lost)
+        FAILS_WITH(NP_DAMAGED, np_set_look(fixture.path, &found, &err), text);
+}
+
+static void test_set__without_a_good_set_json_says_how_to_get_one(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    struct np_set *set;
+    char repair[128];
+    snprintf(repair, sizeof(repair), "\"nbdpull repair -i %s\"", fixture.path);
+    {
+        NP_OPEN(made, NP_SET_CREATE);
+        add_point(made, "");
+    }
+    NP_AUTO_FREE char *text = read_text("set.json");
+    assert_int_equal(unlink(at("set.json")), 0);
+    says(repair, true);
+    write_text("set.json", "[");
+    says(repair, false);
+    write_text("set.json", "{\"format\": \"photo\"}");
+    says(repair, false);
+
+    assert_int_equal(unlink(at("streams/0001.vda.nbp")), 0);
+    says("a copy of it back", false);
+    assert_int_equal(unlink(at("set.json")), 0);
+    says("a copy of it back", true);
+
+    /* What holds nothing of a set never was one. */
+    assert_int_equal(unlink(at("points/0001.json")), 0);
+    FAILS_WITH(NP_FAILED, np_set_open(fixture.path, NP_SET_READ, "", &set, &err), "it has no set.json");
+    assert_null(strstr(err.message, "repair"));
+    assert_null(strstr(err.message, "copy of it"));
+    write_text("set.json", text);
+    np_set_close(open_set(NP_SET_READ));
+}
+
 static void test_set__missing_parent_and_missing_set_are_named(void **state)
 {
     (void)state;
@@ -660,6 +707,10 @@ static void test_set__reads_on_a_read_only_file_system(void **state)
         FAILS_WITH(NP_FAILED, np_set_open(fixture.path, NP_SET_WRITE, "", &second, &err),
                    "cannot be written");
     }
+    assert_int_equal(mount(NULL, fixture.path, NULL, MS_REMOUNT, NULL), 0);
+    assert_int_equal(unlink(at("set.json")), 0);
+    assert_int_equal(mount(NULL, fixture.path, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+    says("\"nbdpull repair -i COPY\"", true);
     assert_int_equal(umount(fixture.path), 0);
 }
 
@@ -671,6 +722,7 @@ int main(void)
         TEST(test_set__create_refuses_what_is_not_empty),
         TEST(test_set__create_that_fails_leaves_nothing),
         TEST(test_set__create_refuses_a_set_that_lost_set_json),
+        TEST(test_set__without_a_good_set_json_says_how_to_get_one),
         TEST(test_set__missing_parent_and_missing_set_are_named),
         TEST(test_set__newer_version_is_refused_with_both_versions),
         TEST(test_set__broken_set_json_is_named),
