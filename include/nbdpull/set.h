@@ -134,6 +134,7 @@ struct np_point {
 struct np_points {
     struct np_point *list; /**< owned, by rising id */
     size_t count;
+    char *name;             /**< owned; whose they are, a set's or a stream's path, for messages; or NULL */
     struct np_names unread; /**< ids of records that could not be read, and may be good */
 };
 

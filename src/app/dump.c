@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- rows ---- */
 
@@ -213,8 +214,8 @@ static int dump_pipe(const struct np_dump_request *request, struct np_dump_resul
         return -1;
     const struct np_meta *meta = np_reader_meta(reader);
     NP_CLEANUP(np_points_clear)
-    struct np_points points = {.list = calloc(1, sizeof(struct np_point))};
-    if (points.list == NULL)
+    struct np_points points = {.list = calloc(1, sizeof(struct np_point)), .name = strdup("standard input")};
+    if (points.list == NULL || points.name == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "standard input");
     points.count = 1;
     const struct np_point *found;

@@ -75,7 +75,8 @@ struct np_input_at np_origin_file_input(struct np_origin *origin)
 int np_origin_take_meta(struct np_origin *origin, const struct np_meta *meta, struct np_error *err)
 {
     origin->points.list = calloc(1, sizeof(*origin->points.list));
-    if (origin->points.list == NULL)
+    origin->points.name = strdup(origin->path);
+    if (origin->points.list == NULL || origin->points.name == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", origin->path);
     origin->points.count = 1;
     snprintf(origin->domain, sizeof(origin->domain), "%s", meta->domain_name);

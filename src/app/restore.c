@@ -99,7 +99,9 @@ static int no_such_disk(const struct np_point *point, const char *wanted, struct
         if (point->disks[i].stored)
             used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", used > 0 ? ", " : "",
                                      point->disks[i].target);
-    return np_fail(err, NP_FAILED, "no point holds a disk '%s'; point %s holds %s", wanted, point->id, names);
+    bool has_id = point->id[0] != '\0';
+    return np_fail(err, NP_FAILED, "no point holds a disk '%s'; point %s%s holds %s", wanted,
+                   has_id ? "" : "of ", has_id ? point->id : point->time, names);
 }
 
 static int check_asked(const struct np_restore_request *request, const struct np_point *point,
@@ -426,8 +428,8 @@ static int take_blob(void *ctx, const char *name, uint64_t total, uint64_t offse
 static int choose_from_meta(struct np_restore *restore, const struct np_meta *meta, struct np_error *err)
 {
     NP_CLEANUP(np_points_clear)
-    struct np_points points = {.list = calloc(1, sizeof(struct np_point))};
-    if (points.list == NULL)
+    struct np_points points = {.list = calloc(1, sizeof(struct np_point)), .name = strdup("standard input")};
+    if (points.list == NULL || points.name == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "standard input");
     points.count = 1;
     const struct np_point *point;

@@ -171,8 +171,8 @@ static int print_json(const struct arguments *arguments, const struct np_restore
 static void print_plan(const struct np_restore_result *result)
 {
     char size[NP_SIZE_TEXT], data[NP_SIZE_TEXT], read[NP_SIZE_TEXT];
-    np_output_line(stdout, "%s: point %s of %s would be restored", result->domain,
-                   result->point[0] != '\0' ? result->point : "-", result->time);
+    np_output_line(stdout, "%s: point %s%sof %s would be restored", result->domain, result->point,
+                   result->point[0] != '\0' ? " " : "", result->time);
     np_output_line(stdout, "  %-8s %10s %10s %10s %10s %8s", "DISK", "SIZE", "WRITE", "READ", "RECORDS",
                    "STREAMS");
     for (size_t i = 0; i < result->disk_count; i++) {
@@ -186,8 +186,8 @@ static void print_plan(const struct np_restore_result *result)
 static void print_summary(const struct np_restore_result *result)
 {
     char size[NP_SIZE_TEXT], data[NP_SIZE_TEXT];
-    np_output_line(stdout, "%s: point %s of %s, %.1f s", result->domain,
-                   result->point[0] != '\0' ? result->point : "-", result->time, result->seconds);
+    np_output_line(stdout, "%s: point %s%sof %s, %.1f s", result->domain, result->point,
+                   result->point[0] != '\0' ? " " : "", result->time, result->seconds);
     for (size_t i = 0; i < result->disk_count; i++)
         np_output_line(stdout, "  %s: %s, %s of data", result->disks[i].path,
                        np_output_size(result->disks[i].virtual_size, size),

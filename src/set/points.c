@@ -152,6 +152,9 @@ static int list_points(struct np_set *set, const struct judge *judge, struct np_
         }
         judge->bad(judge->ctx, NULL, &mine);
     }
+    all.name = strdup(set->path);
+    if (all.name == NULL)
+        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s: cannot list the points", set->path);
     *points = all;
     all = (struct np_points){0};
     return 0;
@@ -175,6 +178,7 @@ void np_points_clear(struct np_points *points)
     for (size_t i = 0; i < points->count; i++)
         np_point_clear(&points->list[i]);
     free(points->list);
+    free(points->name);
     np_names_clear(&points->unread);
     *points = (struct np_points){0};
 }
@@ -193,6 +197,12 @@ static bool matches(const struct np_point *point, const char *until)
     return np_point_id_parse(point->id, &own) && own == wanted;
 }
 
+/* In front of a message, whose points they are. */
+static int say_whose(const struct np_points *points, struct np_error *err)
+{
+    return points->name != NULL ? np_error_context(err, "%s", points->name) : -1;
+}
+
 static int fail_unknown(const struct np_points *points, const char *until, struct np_error *err)
 {
     const size_t shown = 5;
@@ -201,10 +211,11 @@ static int fail_unknown(const struct np_points *points, const char *until, struc
     for (size_t i = 0; i < shown && i < points->count; i++) {
         const struct np_point *point = &points->list[points->count - 1 - i];
         used += (size_t)snprintf(newest + used, sizeof(newest) - used, "%s%s (%s)", i == 0 ? "" : ", ",
-                                 point->id, point->time);
+                                 point->id[0] != '\0' ? point->id : "one without an id", point->time);
     }
-    return np_fail(err, NP_FAILED, "no restore point \"%.100s\" in the backup set; the newest of %zu: %s%s",
-                   until, points->count, newest, points->count > shown ? ", ..." : "");
+    np_fail(err, NP_FAILED, "no restore point \"%.100s\"; the newest of %zu: %s%s", until, points->count,
+            newest, points->count > shown ? ", ..." : "");
+    return say_whose(points, err);
 }
 
 /* Times that find_by_time has been through are good. */
@@ -245,16 +256,19 @@ static int find_by_time(const struct np_points *points, const char *until, time_
         if (time_of(*point) <= seconds)
             return 0;
     }
-    return np_fail(err, NP_FAILED, "no restore point is as old as %s; the oldest is %s of %s", until,
-                   points->list[0].id, points->list[0].time);
+    np_fail(err, NP_FAILED, "no restore point is as old as %s; the oldest is %s%sof %s", until,
+            points->list[0].id, points->list[0].id[0] != '\0' ? " " : "", points->list[0].time);
+    return say_whose(points, err);
 }
 
 int np_points_find(const struct np_points *points, const char *until, const struct np_point **point,
                    struct np_error *err)
 {
     time_t seconds;
-    if (points->count == 0)
-        return np_fail(err, NP_FAILED, "the backup set holds no restore point");
+    if (points->count == 0) {
+        np_fail(err, NP_FAILED, "the backup set holds no restore point");
+        return say_whose(points, err);
+    }
     *point = &points->list[points->count - 1];
     if (until == NULL || strcmp(until, "latest") == 0)
         return 0;

@@ -366,6 +366,7 @@ static void test_points__find_by_id_checkpoint_and_latest(void **state)
     assert_finds(&points, "00003", "0003");
     assert_finds(&points, "nbdpull-a-0001-00000000", "0001");
     FAILS_WITH(NP_FAILED, np_points_find(&points, "4", &point, &err), "0011");
+    assert_non_null(strstr(err.message, fixture.path));
     assert_non_null(strstr(err.message, "0007"));
     assert_null(strstr(err.message, "0006"));
     fails(NP_FAILED, np_points_find(&points, "", &point, &err)); /* not the points without a checkpoint */

@@ -98,6 +98,25 @@ static void test_until__a_time_that_cannot_be_read_is_damage(void **state)
     assert_string_equal(point->id, "0002");
 }
 
+/* A stream that was made without a set has a point without an id. */
+static void test_until__a_point_without_an_id_is_named_by_its_time(void **state)
+{
+    (void)state;
+    struct np_error err = NP_ERROR_INIT;
+    char name[] = "copy.nbp";
+    struct np_point list[] = {{.time = "2026-11-18T03:00:00Z"}};
+    const struct np_points points = {.list = list, .count = 1, .name = name};
+    const struct np_point *point;
+    fails(NP_FAILED, np_points_find(&points, "3", &point, &err));
+    assert_string_equal(err.message, "copy.nbp: no restore point \"3\"; the newest of 1: one without an id "
+                                     "(2026-11-18T03:00:00Z)");
+    fails(NP_FAILED, np_points_find(&points, "2026-11-17", &point, &err));
+    fails(NP_FAILED, np_points_find(&points, "2026-11-17 00:00Z", &point, &err));
+    assert_string_equal(err.message,
+                        "copy.nbp: no restore point is as old as 2026-11-17 00:00Z; the oldest is "
+                        "of 2026-11-18T03:00:00Z");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -106,6 +125,7 @@ int main(void)
         cmocka_unit_test(test_until__what_is_no_time),
         cmocka_unit_test(test_until__the_newest_point_not_after_it),
         cmocka_unit_test(test_until__a_time_that_cannot_be_read_is_damage),
+        cmocka_unit_test(test_until__a_point_without_an_id_is_named_by_its_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
