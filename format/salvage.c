@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define SEGMENTS_MAX 4096
+#define PIECE (256u << 10)
 
 /* From this position on, up to the next segment, the byte at a position lies at place + (position - pos). */
 struct segment {
@@ -31,7 +32,7 @@ struct np_salvage {
     uint64_t blobs;   /* by DIR, or by the results; NP_ANY_NUMBER: not known */
     bool digest_known;
     struct np_hash128 digest;
-    bool whole;
+    bool whole, sound;
 };
 
 /* ---- reading by position ---- */
@@ -138,6 +139,60 @@ static void note_blob(struct np_stream *stream, const struct np_record_header *h
         stream->blobs[stream->blob_count++].place = np_place_of(header);
 }
 
+static void free_hash(struct np_hash_stream **hash)
+{
+    np_hash_stream_free(*hash);
+}
+
+/* In pieces: who writes a header decides how many bytes it names. */
+static bool sum_holds(struct np_salvage *salvage, const struct np_record_header *header)
+{
+    NP_CLEANUP(free_hash) struct np_hash_stream *hash = np_hash_stream_new();
+    NP_AUTO_FREE uint8_t *piece = malloc(PIECE);
+    uint64_t pos = header->pos + NP_RECORD_HEADER_SIZE + header->table_len;
+    struct np_error ignored = NP_ERROR_INIT;
+    for (uint64_t left = header->data_len; left > 0;) {
+        size_t size = np_min_u64(left, PIECE);
+        if (hash == NULL || piece == NULL || read_by_position(salvage, piece, size, pos, &ignored) < 0)
+            return false;
+        np_hash_stream_add(hash, piece, size);
+        pos += size;
+        left -= size;
+    }
+    return hash != NULL && np_hash128_equal(np_hash_stream_get(hash), header->data_sum);
+}
+
+static bool table_holds(struct np_salvage *salvage, const struct np_record_header *header)
+{
+    NP_AUTO_FREE uint8_t *table = malloc((size_t)header->table_len + 1);
+    struct np_error ignored = NP_ERROR_INIT;
+    return table != NULL && np_record_at_table(&salvage->stream->at, header, NULL, table, &ignored) == 0;
+}
+
+static bool padding_holds(struct np_salvage *salvage, const struct np_record_header *header)
+{
+    static const uint8_t zeroes[NP_RECORD_ALIGN];
+    uint8_t padding[NP_RECORD_ALIGN];
+    struct np_error ignored = NP_ERROR_INIT;
+    uint64_t used = NP_RECORD_HEADER_SIZE + header->table_len + header->data_len;
+    size_t size = (size_t)(np_record_size(header) - used);
+    return size == 0 || (read_by_position(salvage, padding, size, header->pos + used, &ignored) == 0 &&
+                         memcmp(padding, zeroes, size) == 0);
+}
+
+/* What the disk's own records say is looked at by who takes them; but not the hashes in an index. */
+static bool is_as_written(struct np_salvage *salvage, const struct np_scan_found *found)
+{
+    const struct np_record_header *header = &found->header;
+    if (found->gap || found->place != header->pos)
+        return false;
+    if (header->disk != NP_DISK_NONE && header->disk != salvage->disk->id)
+        return true;
+    bool taken = header->type == NP_RECORD_DATA || header->type == NP_RECORD_ZERO;
+    return (taken || (table_holds(salvage, header) && sum_holds(salvage, header))) &&
+           padding_holds(salvage, header);
+}
+
 static int take(struct np_salvage *salvage, struct np_salvage_disk *disk, const struct np_scan_found *found,
                 struct np_error *err)
 {
@@ -168,6 +223,7 @@ static int take_all(struct np_salvage *salvage, struct np_scan *scan, struct np_
 {
     struct np_scan_found found;
     bool ended = false;
+    uint64_t end = 0;
     for (int more; (more = np_scan_next(scan, &found, err)) != 0;) {
         if (more < 0)
             return -1;
@@ -176,11 +232,14 @@ static int take_all(struct np_salvage *salvage, struct np_scan *scan, struct np_
         ended = note_segment(salvage, &found) && np_scan_ended(scan);
         if (salvage->segment_count == SEGMENTS_MAX && !ended)
             break;
+        salvage->sound = salvage->sound && is_as_written(salvage, &found);
+        end = found.header.pos + np_record_size(&found.header);
         if (take(salvage, disk, &found, err) < 0)
             return -1;
     }
     if (!ended)
         np_salvage_disk_gap(disk, np_scan_expected(scan));
+    salvage->sound = salvage->sound && ended && end == salvage->request.input.size;
     return 0;
 }
 
@@ -265,7 +324,7 @@ int np_salvage_open(const struct np_salvage_request *request, struct np_salvage 
         return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", request->name);
     salvage->request = *request;
     salvage->records = salvage->blobs = NP_ANY_NUMBER;
-    salvage->whole = true;
+    salvage->whole = salvage->sound = true;
     if (begin_stream(salvage, err) < 0 || scan_stream(salvage, err) < 0)
         return -1;
     *out = NP_STEAL(salvage);
@@ -285,6 +344,11 @@ struct np_losses *np_salvage_losses(struct np_salvage *salvage)
 bool np_salvage_is_whole(const struct np_salvage *salvage)
 {
     return salvage->whole;
+}
+
+bool np_salvage_is_sound(const struct np_salvage *salvage)
+{
+    return salvage->whole && salvage->sound;
 }
 
 bool np_salvage_digest(const struct np_salvage *salvage, struct np_hash128 *digest)

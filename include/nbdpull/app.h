@@ -194,9 +194,11 @@ struct np_restored_disk {
     size_t streams;               /**< on the disk's path, not known for a pipe */
     double seconds;
     bool lost;            /**< by a salvage: it is not, or not proven to be, the disk of the point */
+    bool damaged;         /**< by a salvage: something of its streams was, though it may have cost nothing */
     char *losses;         /**< owned; NULL, or the file that lists what was lost */
     uint64_t loss_ranges; /**< that it lists */
     uint64_t lost_bytes, possible_bytes; /**< lost; perhaps lost */
+    char older[NP_POINT_ID_MAX]; /**< whose version, all of it, could stand there instead of zeroes; or "" */
 };
 
 struct np_restore_result {

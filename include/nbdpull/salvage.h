@@ -84,6 +84,10 @@ struct np_losses *np_salvage_losses(struct np_salvage *salvage);
 /** Was the stream found whole: from META to END, no record missing, none damaged? */
 bool np_salvage_is_whole(const struct np_salvage *salvage);
 
+/** And is all else as it was written, but for other disks' records: both META, the named files, DIR, END, the
+ * padding between, and the file's length? Damage there may have cost nothing. */
+bool np_salvage_is_sound(const struct np_salvage *salvage);
+
 /** The digest of the disk, as the stream has it. @return false: it is not known */
 bool np_salvage_digest(const struct np_salvage *salvage, struct np_hash128 *digest);
 

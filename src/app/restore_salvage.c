@@ -35,6 +35,16 @@ int np_salvage_survey(struct np_restore *restore, struct np_origin *origin, cons
     return np_restore_survey_chain(restore, salvaged->chain, salvaged->count, err);
 }
 
+static void note_losses(const struct np_restore *restore, const struct np_salvaged_disk *disk,
+                        const struct np_loss_report *report, struct np_restored_disk *result)
+{
+    result->loss_ranges = report->ranges;
+    result->lost_bytes = report->lost_bytes;
+    result->possible_bytes = report->possible_bytes;
+    if (!older(restore) && report->possible_bytes > 0 && disk->older != NULL)
+        snprintf(result->older, sizeof(result->older), "%s", disk->older);
+}
+
 /*
  * Was anything lost after all? What is written may add up to the digest of the disk as it was: then it is the
  * disk, whatever was damaged on the way. Without a digest only streams without damage are proof.
@@ -49,19 +59,17 @@ static int judge(struct np_restore *restore, size_t i, const struct np_restore_c
         return -1;
     bool exact = disk->digest_known ? np_hash128_equal(disk->digest, counts->digest)
                                     : disk->whole && report->ranges == 0;
-    if (exact && !disk->whole)
-        np_log_info(
-            "disk %s: its streams are damaged, but the image is exact: it adds up to the digest of the disk "
-            "at that point",
-            result->target);
+    result->damaged = !disk->sound;
+    if (exact && result->damaged)
+        np_log_info("disk %s: its streams are damaged, but the image is exact: %s", result->target,
+                    disk->digest_known ? "it adds up to the digest of the disk at that point"
+                                       : "all records of the disk are there, and good");
     if (exact) {
         np_loss_report_close(report);
         return 0;
     }
     result->lost = true;
-    result->loss_ranges = report->ranges;
-    result->lost_bytes = report->lost_bytes;
-    result->possible_bytes = report->possible_bytes;
+    note_losses(restore, disk, report, result);
     return 0;
 }
 
@@ -111,27 +119,38 @@ int np_salvage_count(struct np_restore *restore, struct np_origin *origin, struc
         if (np_loss_report_end(report, err) < 0)
             return -1;
         result->lost = report->ranges > 0 || (!disk->whole && !disk->digest_known);
-        result->loss_ranges = report->ranges;
-        result->lost_bytes = report->lost_bytes;
-        result->possible_bytes = report->possible_bytes;
+        result->damaged = !disk->sound;
+        note_losses(restore, disk, report, result);
+        if (result->damaged && !result->lost)
+            np_log_info("disk %s: its streams are damaged, but no loss was found", result->target);
     }
     return 0;
 }
 
-/* What disk i lost, as a clause. @return its length */
+/* "5 bytes are lost, and 7 more may be, in 2 ranges" */
+static void tell_bytes(const struct np_restored_disk *disk, char *text, size_t room)
+{
+    const uintmax_t lost = disk->lost_bytes, possible = disk->possible_bytes, ranges = disk->loss_ranges;
+    int used =
+        lost == 0 ? snprintf(text, room, "%ju bytes may be lost, if what is missing held them", possible)
+        : possible == 0 ? snprintf(text, room, "%ju bytes are lost", lost)
+                        : snprintf(text, room, "%ju bytes are lost, and %ju more may be", lost, possible);
+    snprintf(text + used, room - (size_t)used, ", in %ju range%s", ranges, ranges > 1 ? "s" : "");
+}
+
+/* What a disk lost, as a clause. @return its length */
 static size_t tell_disk(const struct np_restored_disk *disk, char *text, size_t room)
 {
-    char possible[64] = "";
-    if (disk->possible_bytes > 0)
-        snprintf(possible, sizeof(possible), ", %ju bytes may be", (uintmax_t)disk->possible_bytes);
-    int used = disk->loss_ranges > 0
-                   ? snprintf(text, room, "disk %s: %ju bytes are lost%s, in %ju range%s", disk->target,
-                              (uintmax_t)disk->lost_bytes, possible, (uintmax_t)disk->loss_ranges,
-                              disk->loss_ranges > 1 ? "s" : "")
-                   : snprintf(text, room, "disk %s: no loss was found, and yet nothing proves it exact",
-                              disk->target);
+    char bytes[160] = "no loss was found, and yet nothing proves it exact";
+    if (disk->loss_ranges > 0)
+        tell_bytes(disk, bytes, sizeof(bytes));
+    int used = snprintf(text, room, "disk %s: %s", disk->target, bytes);
     if (disk->losses != NULL && (size_t)used < room)
         used += snprintf(text + used, room - (size_t)used, ", listed in %s", disk->losses);
+    if (disk->older[0] != '\0' && (size_t)used < room)
+        used +=
+            snprintf(text + used, room - (size_t)used,
+                     " (as zeroes; with --salvage=older as in point %s, all of which is there)", disk->older);
     return (size_t)used;
 }
 

@@ -249,7 +249,7 @@ static int take_left(struct np_salvaged_disk *disk, size_t i, struct np_error *e
     struct np_chain_part *part = &disk->parts[i];
     if (from->salvage == NULL) {
         part->size = size_in(disk, i);
-        disk->whole = false;
+        disk->whole = disk->sound = false;
         if (np_losses_of_all(part->size, &from->all, err) < 0)
             return -1;
         part->losses = from->all;
@@ -260,14 +260,26 @@ static int take_left(struct np_salvaged_disk *disk, size_t i, struct np_error *e
     part->disk_id = disk->ids[i] =
         np_meta_disk_by_target(np_stream_meta(part->stream), from->record->target)->id;
     disk->whole = disk->whole && np_salvage_is_whole(from->salvage);
+    disk->sound = disk->sound && np_salvage_is_sound(from->salvage);
     return 0;
+}
+
+/* The parent of the oldest stream that has lost anything: from there on down all is there. */
+static const char *older_point(const struct np_salvaged_disk *disk)
+{
+    for (size_t i = disk->count; disk->base == NULL && i > 0; i--) {
+        const struct np_salvaged_stream *from = &disk->list[i - 1];
+        if (from->salvage == NULL || !np_salvage_is_whole(from->salvage))
+            return i < disk->count ? from->record->parent : NULL;
+    }
+    return NULL;
 }
 
 static int scan_all(struct np_origin *origin, struct np_cancel *cancel, struct np_salvaged_disk *disk,
                     struct np_error *err)
 {
     size_t left = 0;
-    disk->whole = disk->base == NULL;
+    disk->whole = disk->sound = disk->base == NULL;
     for (size_t i = 0; i < disk->count; i++) {
         struct np_error mine = NP_ERROR_INIT;
         int done = scan_stream(origin, &disk->room, cancel, &disk->list[i], &mine);
@@ -285,6 +297,7 @@ static int scan_all(struct np_origin *origin, struct np_cancel *cancel, struct n
         if (take_left(disk, i, err) < 0)
             return -1;
     }
+    disk->older = older_point(disk);
     if (left > 0)
         return 0;
     return np_fail(err, NP_DAMAGED, "disk %s: nothing of its %zu streams can be used: %s",

@@ -38,7 +38,9 @@ struct np_salvaged_disk {
     size_t count;
     const char *base;  /**< point that the last one builds on, and whose record does not have it; or NULL */
     bool base_is_read; /**< there is a record of that point, without this disk */
-    bool whole;        /**< nothing was damaged or missing */
+    bool whole;        /**< none of its records was damaged or missing */
+    bool sound;        /**< nor was anything else of its streams */
+    const char *older; /**< the newest point before damage to its records that is whole, or NULL */
     bool digest_known; /**< that the disk had at the point */
     struct np_hash128 digest;
     struct np_chain_part *parts; /**< owned */

@@ -43,18 +43,28 @@ static int make_file(struct np_loss_report *report, const char *dir_path, struct
     return write_failed(report, err);
 }
 
+/* Most reasons begin with the stream's name. */
+static void put_nothing_left(struct np_loss_report *report, const struct np_salvaged_stream *stream)
+{
+    size_t length = strlen(stream->name);
+    bool named = strncmp(stream->why, stream->name, length) == 0 && stream->why[length] == ':';
+    fprintf(report->file, "# Nothing is left of %s%s%s\n", stream->name, named ? "" : ": ",
+            stream->why + (named ? length : 0));
+}
+
 static void put_head(struct np_loss_report *report, const struct np_origin *origin, const char *target,
                      bool older)
 {
     const struct np_salvaged_disk *disk = report->disk;
-    fprintf(report->file,
-            "# What is not, or may not be, as it was in disk %s of point %s (%s): restored with "
-            "--salvage=%s.\n",
-            target, origin->point->id[0] != '\0' ? origin->point->id : "-", origin->point->time,
-            older ? "older" : "zero");
+    const char *id = origin->point->id;
+    fprintf(
+        report->file,
+        "# What is not, or may not be, as it was in disk %s of point %s%s%s%s: restored with --salvage=%s.\n",
+        target, id, id[0] != '\0' ? " (" : "", origin->point->time, id[0] != '\0' ? ")" : "",
+        older ? "older" : "zero");
     for (size_t i = 0; i < disk->count; i++)
         if (disk->list[i].why != NULL)
-            fprintf(report->file, "# Nothing is left of %s: %s\n", disk->list[i].name, disk->list[i].why);
+            put_nothing_left(report, &disk->list[i]);
     if (disk->base != NULL)
         fprintf(report->file, "# Point %s, which these streams build on, %s.\n", disk->base,
                 disk->base_is_read ? "has a record that does not name this disk"

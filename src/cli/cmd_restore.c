@@ -150,6 +150,7 @@ static int print_json(const struct arguments *arguments, const struct np_restore
         np_report_seconds(to, "seconds", disk->seconds);
         if (arguments->request.salvage != NP_SALVAGE_NO) {
             np_report_add(to, "exact", json_object_new_boolean(!disk->lost));
+            np_report_add(to, "damaged", json_object_new_boolean(disk->damaged));
             np_report_string(to, "losses", disk->losses);
             np_report_size(to, "loss_ranges", disk->loss_ranges);
             np_report_size(to, "lost_bytes", disk->lost_bytes);

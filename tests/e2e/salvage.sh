@@ -4,6 +4,7 @@
 # Without --salvage nothing damaged is used.
 # labs: embed
 . "$(dirname "$0")/lab.sh"
+lab_need jq
 lab_start
 
 size=24M
@@ -105,18 +106,38 @@ lossy()
     done
 }
 
-# exact POINT: nothing is lost
+# exact POINT: nothing is lost; damage is told all the same. exact POINT good: there is none
 exact()
 {
     np 0 restore -i "$set" -o "$out" --format raw --until "$1" --salvage
+    if [ "${2-}" = good ]; then
+        [ ! -s "$NP_ERR" ] || lab_fail "told of good streams: $(cat "$NP_ERR")"
+    else
+        grep -q "disk vda: its streams are damaged, but the image is exact" "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
+    fi
     cmp "$out/vda.raw" "$LAB_DIR/truth.$1" || lab_fail "another disk than that of point $1"
     [ ! -e "$out/vda.losses" ] || lab_fail "a list of losses, and status 0"
     rm -rf "$out"
 }
 
 fresh
+exact 0003 good
+exact 0002 good
+
+# What costs nothing: of an increment's META there are two, and the last bytes of END are zeroes.
+flip 0002 200
+refused
 exact 0003
-exact 0002
+exact 0001 good
+fresh
+truncate -s -16 "$set/streams/0001.vda.nbp"
+refused
+exact 0003
+np 0 restore -i "$set" --salvage --dry-run --json -d vda
+[ "$(jq -c '.disks[0] | [.exact, .damaged]' "$NP_OUT")" = "[true,true]" ] || lab_fail "JSON: $(cat "$NP_OUT")"
+fresh
+np 0 restore -i "$set" --salvage --dry-run --json -d vda
+[ "$(jq -c '.disks[0] | [.exact, .damaged]' "$NP_OUT")" = "[true,false]" ] || lab_fail "JSON: $(cat "$NP_OUT")"
 
 # A payload of the full that point 0002 replaced, and one that nobody did.
 flip 0001 $(($(record 0001 2M) + 5000))
@@ -162,7 +183,22 @@ np_said 'nothing proves it exact'
 fresh
 rm "$set/streams/0002.vda.nbp"
 lossy 0003
-grep -q 'Nothing is left of .*streams/0002.vda.nbp' "$LAB_DIR/losses.zero" || lab_fail "it is not named"
+grep -qx "# Nothing is left of $set/streams/0002.vda.nbp: the stream is missing" "$LAB_DIR/losses.zero" ||
+    lab_fail "it is not named, or twice: $(head "$LAB_DIR/losses.zero")"
+# Zeroes for all that it may have held are much, where the full before it is whole.
+np 6 restore -i "$set" --dry-run --salvage
+grep -q 'bytes may be lost, .*as zeroes; with --salvage=older as in point 0001,' "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
+np 6 restore -i "$set" --dry-run --salvage=older
+! grep -q 'as in point 0001' "$NP_ERR" || lab_fail "told who does so: $(cat "$NP_ERR")"
+flip 0001 $(($(record 0001 7M) + 5000))
+np 6 restore -i "$set" --dry-run --salvage
+! grep -q 'as in point 0001' "$NP_ERR" || lab_fail "what is damaged is called whole: $(cat "$NP_ERR")"
+fresh
+rm "$set/streams/0001.vda.nbp"
+lossy 0003
+np 6 restore -i "$set" -o "$out" --format raw --salvage
+grep -q 'disk vda: [1-9][0-9]* bytes may be lost, if what is missing held them, in ' "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
+rm -r "$out"
 fresh
 truncate -s $(($(stat -c %s "$good/streams/0001.vda.nbp") / 2)) "$set/streams/0001.vda.nbp"
 lossy 0003
@@ -229,6 +265,7 @@ grep -q 'record of point 0003.*repair' "$NP_ERR" || lab_fail "told: $(cat "$NP_E
 np 4 restore -i "$set" -o "$out" --salvage --until 0003
 np 4 restore -i "$set" -o "$out" --salvage --until "2099-01-01 00:00" # the last before it may be the one whose record is lost
 np 1 restore -i "$set" -o "$out" --salvage --until 0009
+grep -q "$set: no restore point \"0009\"; the newest of 2: 0002 " "$NP_ERR" || lab_fail "told: $(cat "$NP_ERR")"
 np 0 restore -i "$set" -o "$out" --format raw --salvage --until 0002
 cmp "$out/vda.raw" "$LAB_DIR/truth.0002" || lab_fail "another disk than that of point 0002"
 rm -rf "$out"

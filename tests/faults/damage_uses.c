@@ -546,6 +546,18 @@ static void judge_salvaged(const struct world *world, const struct damage *damag
     }
 }
 
+/* Whatever it cost: a disk whose own stream at the point was touched must be told of. */
+static void judge_told(const struct damage *damage, unsigned p, const struct np_restore_result *result)
+{
+    for (size_t i = 0; damage->must_find && !damage->forged && i < result->disk_count; i++)
+        for (size_t j = 0; j < damage->file_count; j++) {
+            const struct set_file *file = damage->files[j];
+            if (file->kind == STREAM && file->point == p + 1 && file->disk == result->disks[i].target[2] &&
+                !result->disks[i].damaged)
+                wrong(damage, "restore --salvage of %u: not a word of damage in %s", p + 1, file->name);
+        }
+}
+
 static void use_salvage(struct world *world, const struct damage *damage)
 {
     const struct source from = {.input = world->set};
@@ -559,6 +571,8 @@ static void use_salvage(struct world *world, const struct damage *damage)
         int done = restore_into(world, &from, id, RAW, turn++ % 2 == 0 ? NP_SALVAGE_ZERO : NP_SALVAGE_OLDER,
                                 &result, &err);
         list_out(world, &out);
+        if (done == 0 || err.class == NP_LOSSES)
+            judge_told(damage, p, &result);
         if (done == 0 && !(is_accident(damage) ? same_out(&out, &truth.points[p][RAW])
                                                : same_images(&out, &truth.points[p][RAW])))
             wrong(damage, "restore --salvage of %u: status 0, and not what was backed up", p + 1);

@@ -41,7 +41,7 @@ struct left {
     struct np_salvage *salvages[LAYERS_MAX]; /* newest first, from here on */
     struct np_losses *all[LAYERS_MAX];
     struct np_chain *chain;
-    bool whole;
+    bool whole, sound;
 };
 
 static inline void left_begin(struct left *left, const struct history *history, size_t newest)
@@ -106,7 +106,7 @@ static inline bool left_open(struct left *left, const struct history *history, b
     struct np_error err = NP_ERROR_INIT;
     struct np_chain_part parts[LAYERS_MAX] = {0};
     size_t good = 0;
-    left->whole = true;
+    left->whole = left->sound = true;
     for (size_t i = 0; i < left->count; i++) {
         struct damaged *damaged = &left->streams[left->count - 1 - i];
         const struct np_salvage_request request = {
@@ -122,13 +122,14 @@ static inline bool left_open(struct left *left, const struct history *history, b
             parts[i].losses = np_salvage_losses(left->salvages[i]);
             parts[i].disk_id = the_disk;
             left->whole = left->whole && np_salvage_is_whole(left->salvages[i]);
+            left->sound = left->sound && np_salvage_is_sound(left->salvages[i]);
             check_digest(left->salvages[i], &history->streams[left->count - 1 - i]);
             check_blobs(left->salvages[i], &history->streams[left->count - 1 - i]);
             good++;
             continue;
         }
         assert_true(damaged->gone || err.class == NP_DAMAGED);
-        left->whole = false;
+        left->whole = left->sound = false;
         parts[i].size = history->streams[left->count - 1 - i].meta->disks[the_disk].geometry.size;
         ok(np_losses_of_all(parts[i].size, &left->all[i], &err));
         parts[i].losses = left->all[i];

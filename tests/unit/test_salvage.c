@@ -164,7 +164,7 @@ static void test_salvage__of_good_streams_nothing_is_lost(void **state)
     case_begin(&it, 1100);
     for (size_t newest = 0; newest < 2; newest++) {
         after(&it, newest, 0, nothing, false);
-        assert_true(it.left.whole);
+        assert_true(it.left.whole && it.left.sound);
         assert_int_equal(told.lost_bytes + told.possible_bytes, 0);
     }
     case_clear(&it);
@@ -385,7 +385,7 @@ static void test_salvage__records_inside_the_payload_are_not_taken(void **state)
     case_clear(&it);
 }
 
-/* Each byte of a small chain, one after the other. */
+/* Each byte of a small chain, one after the other. Who restores is told, also where it costs nothing. */
 static void test_salvage__any_byte_can_be_wrong(void **state)
 {
     (void)state;
@@ -396,6 +396,9 @@ static void test_salvage__any_byte_can_be_wrong(void **state)
             left_begin(&it.left, &it.history, 1);
             it.left.streams[which].memory.bytes[at] ^= 0x10;
             assert_true(check_left(&it.left, &it.history, it.contents, at % 2 == 0));
+            if (it.left.sound)
+                fail_msg("byte %zu of %zu of stream %zu is wrong, and nothing says so", at,
+                         it.left.streams[which].memory.size, which);
             assert_in_range(told.lost_bytes + told.possible_bytes, 0, 3 * CHUNK);
             left_clear(&it.left);
         }
@@ -412,7 +415,47 @@ static void test_salvage__any_length_can_be_left(void **state)
             left_begin(&it.left, &it.history, 1);
             it.left.streams[which].memory.size = size;
             assert_true(check_left(&it.left, &it.history, it.contents, size % 2 == 0));
+            assert_false(it.left.sound);
             left_clear(&it.left);
+        }
+    case_clear(&it);
+}
+
+static void cut_into_end(struct damaged *damaged)
+{
+    damaged->memory.size--;
+}
+
+static void flip_end(struct damaged *damaged)
+{
+    damaged->memory.bytes[damaged->memory.size - NP_END_SIZE + NP_RECORD_HEADER_SIZE] ^= 1;
+}
+
+static void append(struct damaged *damaged)
+{
+    damaged->memory.bytes[damaged->memory.size++] = 0;
+}
+
+static void insert_before_end(struct damaged *damaged)
+{
+    insert(&damaged->memory, damaged->memory.size - NP_END_SIZE, "sixteen of them.", 16);
+}
+
+/* These cost nothing, not even the digest. */
+static void test_salvage__damage_that_costs_nothing_is_told(void **state)
+{
+    (void)state;
+    void (*const damages[])(struct damaged *) = {cut_into_end, flip_end, append, insert_before_end,
+                                                 flip_table};
+    struct case_of it;
+    case_begin(&it, 50);
+    the_record = 0; /* META */
+    for (size_t which = 0; which < 2; which++)
+        for (size_t i = 0; i < NP_ARRAY_SIZE(damages); i++) {
+            after(&it, 1, which, damages[i], false);
+            assert_int_equal(told.lost_bytes + told.possible_bytes, 0);
+            if (it.left.sound)
+                fail_msg("damage %zu of stream %zu is not told", i, which);
         }
     case_clear(&it);
 }
@@ -451,6 +494,7 @@ int main(void)
         cmocka_unit_test(test_salvage__losses_of_a_whole_disk_can_be_read_again),
         cmocka_unit_test(test_salvage__any_byte_can_be_wrong),
         cmocka_unit_test(test_salvage__any_length_can_be_left),
+        cmocka_unit_test(test_salvage__damage_that_costs_nothing_is_told),
     };
     return cmocka_run_group_tests_name("salvage", tests, NULL, NULL);
 }
