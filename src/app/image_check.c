@@ -2,6 +2,7 @@
 
 #include "nbdpull/cleanup.h"
 #include "nbdpull/image.h"
+#include "nbdpull/log.h"
 #include "nbdpull/verify.h"
 
 #include <errno.h>
@@ -55,6 +56,7 @@ static int compare(const struct np_image_check *check, struct np_chain *chain, s
     };
     struct np_image *image;
     struct np_source source;
+    np_log_debug("disk %s: comparing %s with what was backed up", check->target, check->path);
     if (check_raw_size(check, watch.size, err) < 0 ||
         np_image_open(check->path, check->format, check->workers + 1, check->cancel, &image, &source, err) <
             0)

@@ -165,6 +165,7 @@ static int make_target(struct np_restore *restore, size_t i, struct np_error *er
         .compat = restore->request->compat,
         .cancel = restore->request->cancel,
     };
+    np_log_debug("disk %s: writing %s", disk->target_name, restore->result->disks[i].path);
     if (restore->ops->create(&options, &disk->target, err) < 0) {
         np_error_where(err, disk->target_name, NP_NO_OFFSET);
         return np_error_context(err, "disk %s", disk->target_name);

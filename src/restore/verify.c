@@ -2,6 +2,7 @@
 
 #include "nbdpull/bytes.h"
 #include "nbdpull/cleanup.h"
+#include "nbdpull/log.h"
 #include "nbdpull/queue.h"
 
 #include <errno.h>
@@ -280,6 +281,7 @@ int np_verify_stream(const struct np_verify_options *options, struct np_stream *
                             .lock = PTHREAD_MUTEX_INITIALIZER,
                             .error = NP_ERROR_INIT};
     const struct np_meta *meta = np_stream_meta(stream);
+    np_log_debug("checking %s", np_stream_name(stream));
     for (size_t i = 0; i < meta->disk_count; i++)
         verify.chunk = np_max_u64(verify.chunk, meta->disks[i].geometry.chunk);
     if (np_walk_open(stream, options->cancel, &walk, err) < 0 || start(&verify, err) < 0)
