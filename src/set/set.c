@@ -137,18 +137,28 @@ static int settle(struct np_set *set, struct np_error *err)
     return 0;
 }
 
-/*
- * A run that was killed may have given its record the name, and not have synced it. What is done next, to its
- * intent or by a point that builds on it, must not outlive it when the power is cut.
- */
-static int sync_records(const struct np_set *set, struct np_error *err)
+/* What is no directory is refused by whoever wants something of it. */
+static int sync_area(const struct np_set *set, const char *name, struct np_error *err)
 {
-    NP_AUTO_FD int points = openat(set->dir, "points", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (points >= 0)
-        return np_file_sync(points, set->path, err);
-    return errno == ENOENT
-               ? 0
-               : np_fail_errno(err, NP_FAILED, errno, "%s/points: cannot open the directory", set->path);
+    NP_AUTO_FD int area = openat(set->dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (area >= 0)
+        return np_file_sync(area, set->path, err);
+    if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP)
+        return 0;
+    return np_fail_errno(err, NP_FAILED, errno, "%s/%s: cannot open the directory", set->path, name);
+}
+
+/*
+ * A run or a repair that was killed may have given a file its name, such as a record, and not have synced it.
+ * What is done next, to its intent or by a point that builds on it, must not outlive it when the power is
+ * cut.
+ */
+static int sync_names(const struct np_set *set, struct np_error *err)
+{
+    for (size_t i = 0; np_store_areas[i] != NULL; i++)
+        if (sync_area(set, np_store_areas[i], err) < 0)
+            return -1;
+    return np_file_sync(set->dir, set->path, err);
 }
 
 static int open_store(struct np_set *set, enum np_set_mode mode, struct np_error *err)
@@ -158,7 +168,7 @@ static int open_store(struct np_set *set, enum np_set_mode mode, struct np_error
         return -1;
     if (mode == NP_SET_CREATE && np_create_areas(set->dir, set->path, err) < 0)
         return -1;
-    if (writes && sync_records(set, err) < 0)
+    if (writes && sync_names(set, err) < 0)
         return -1;
     if (load(set, mode, err) < 0)
         return -1;
