@@ -159,6 +159,9 @@ void np_point_clear(struct np_point *point);
 int np_points_find(const struct np_points *points, const char *until, const struct np_point **point,
                    struct np_error *err);
 
+/** Which id comes first? As memcmp. */
+int np_point_id_compare(const char *a, const char *b);
+
 /** Does the point have a record that could not be read? It is not one that is missing. */
 bool np_points_is_unread(const struct np_points *points, const char *id);
 

@@ -63,13 +63,6 @@ static void add_lost(struct np_verify_result *result, const struct bad_point *ba
     snprintf(larger[result->lost_count++].id, NP_POINT_ID_MAX, "%s", bad->id);
 }
 
-/* Digits without more zeroes than needed, as the points are in their list. */
-static int compare_ids(const char *a, const char *b)
-{
-    size_t a_length = strlen(a), b_length = strlen(b);
-    return a_length != b_length ? (a_length < b_length ? -1 : 1) : strcmp(a, b);
-}
-
 /* Is that point the damaged one, or does it build on it? What is below is known already. */
 static bool is_built_on(const struct np_verify_result *result, const struct np_verify_damage *damage,
                         size_t below, const char *id)
@@ -77,7 +70,7 @@ static bool is_built_on(const struct np_verify_result *result, const struct np_v
     size_t low = 0, high = below;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (compare_ids(result->points.list[middle].id, id) < 0)
+        if (np_point_id_compare(result->points.list[middle].id, id) < 0)
             low = middle + 1;
         else
             high = middle;

@@ -146,9 +146,7 @@ static void rows_clear(struct rows *rows)
 
 static int compare_rows(const void *a, const void *b)
 {
-    const char *x = ((const struct row *)a)->id, *y = ((const struct row *)b)->id;
-    size_t x_length = strlen(x), y_length = strlen(y); /* digits, without more zeroes than needed */
-    return x_length != y_length ? (x_length < y_length ? -1 : 1) : strcmp(x, y);
+    return np_point_id_compare(((const struct row *)a)->id, ((const struct row *)b)->id);
 }
 
 static struct rows rows_of(const struct np_verify_result *result)

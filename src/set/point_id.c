@@ -20,6 +20,12 @@ bool np_point_id_parse(const char *id, uint64_t *number)
     return *number > 0 && strcmp(canonical, id) == 0;
 }
 
+int np_point_id_compare(const char *a, const char *b)
+{
+    size_t a_length = strlen(a), b_length = strlen(b); /* digits, without more zeroes than needed */
+    return a_length != b_length ? (a_length < b_length ? -1 : 1) : strcmp(a, b);
+}
+
 bool np_point_id_of_file(const char *name, char id[NP_POINT_ID_MAX], uint64_t *number)
 {
     size_t length = strcspn(name, ".");
