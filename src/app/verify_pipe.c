@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A target that takes everything: what is left of a restore is that it expands and checks. */
 static int open_nothing(void *target, void **writer, struct np_error *err)
@@ -95,7 +96,8 @@ static int read_stream(const struct np_verify_request *request, struct np_verify
     const struct np_point *point;
     snprintf(result->domain, sizeof(result->domain), "%s", meta->domain_name);
     result->points.list = calloc(1, sizeof(*result->points.list));
-    if (result->points.list == NULL)
+    result->points.name = strdup("standard input");
+    if (result->points.list == NULL || result->points.name == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "standard input");
     result->points.count = 1;
     if (np_origin_point_of_meta(meta, "-", &result->points.list[0], err) < 0 ||

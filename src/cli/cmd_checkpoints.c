@@ -18,7 +18,7 @@ static const char help[] = "Usage: nbdpull checkpoints -d DOMAIN [OPTIONS]\n"
                            "  -c, --connect URI       libvirt connection, as virsh -c\n"
                            "      --json              one JSON document\n"
                            "  -q, --quiet             no notices\n"
-                           "  -v, --verbose           say each step on standard error\n"
+                           "  -v, --verbose           say more on standard error\n"
                            "  -h, --help              this text\n";
 
 static int print_json(const struct np_checkpoints_result *result, const struct np_error *outcome,

@@ -19,7 +19,7 @@ static const char help[] = "Usage: nbdpull dump -i SET|FILE|- [OPTIONS]\n"
                            "  -d, --disk DISK         only these disks in the map: vda,vdb or repeated\n"
                            "      --json              all of it as one JSON document\n"
                            "  -q, --quiet             no notices\n"
-                           "  -v, --verbose           say each step on standard error\n"
+                           "  -v, --verbose           say more on standard error\n"
                            "  -h, --help              this text\n";
 
 #define DISK_COLUMN 8        /* characters of the table's columns; a longer text gets a line of its own */

@@ -18,7 +18,7 @@ static const char help[] = "Usage: nbdpull repair -i SET [OPTIONS]\n"
                            "      --points POINT      this point was committed, though nothing shows it\n"
                            "      --json              one JSON document\n"
                            "  -q, --quiet             errors only\n"
-                           "  -v, --verbose           say each step on standard error\n"
+                           "  -v, --verbose           say more on standard error\n"
                            "  -h, --help              this text\n";
 
 struct arguments {
