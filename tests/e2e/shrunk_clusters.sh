@@ -31,13 +31,13 @@ done
 # Twice, and what the first one lost is written anew where the second one is: the last clean data is as it was, and what comes
 # back in the first one's cluster lies far from it.
 name=$LAB_NAME-twice
-lab_domain "$name" vda:qcow2:512M:cluster_size=2M
-lab_io "$name" vda "write -P 0x11 0 500M"
+lab_domain "$name" vda:qcow2:128M:cluster_size=2M
+lab_io "$name" vda "write -P 0x11 0 120M"
 np_backup "$name" -l full -o "$set.twice"
-lab_io "$name" vda "write -P 0x12 101M 64k"
-lab_virsh "blockresize $name vda 102464K; blockresize $name vda 512M" >/dev/null || lab_fail "blockresize"
-lab_io "$name" vda "write -P 0x11 200M 2M"
-lab_virsh "blockresize $name vda 204864K; blockresize $name vda 512M" >/dev/null || lab_fail "blockresize"
+lab_io "$name" vda "write -P 0x12 25M 64k"
+lab_virsh "blockresize $name vda 24640K; blockresize $name vda 128M" >/dev/null || lab_fail "blockresize"
+lab_io "$name" vda "write -P 0x11 50M 2M"
+lab_virsh "blockresize $name vda 51264K; blockresize $name vda 128M" >/dev/null || lab_fail "blockresize"
 lab_truth "$name" vda "$LAB_DIR/truth"
 np_backup "$name" -l inc -o "$set.twice"
 np 0 restore -i "$set.twice" -o "$LAB_DIR/out" --format raw
