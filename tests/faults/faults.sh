@@ -214,6 +214,25 @@ fault_each()
     lab_note "level $level, $hows: $done of $total"
 }
 
+# fault_steps LEVEL GROUP: their names.
+fault_steps()
+{
+    fault_count "$1"
+    sed -n "s/^$2 //p" <<<"${FAULT_STEPS[$1]}"
+}
+
+# fault_pick SOME: of the lines of standard input that many, or all in the long run.
+fault_pick()
+{
+    if [ "$NBDPULL_FAULTS" = all ]; then
+        cat
+    else
+        awk -v some="$1" -v seed="$RANDOM" 'BEGIN { srand(seed) } { line[NR] = $0 } END {
+            for (i = 1; i <= NR; i++)
+                if (int(rand() * (NR - i + 1)) < some) { print line[i]; some-- } }'
+    fi
+}
+
 # ---- a round ----
 
 fault_fail()
