@@ -420,6 +420,8 @@ int np_app_verify(const struct np_verify_request *request, struct np_verify_resu
         done < 0 && err->class == NP_DAMAGED && result->damaged == 0 && list_end(request, result, err);
     if (done < 0 && !listed && (err->class != NP_UNCHECKED || result->damaged == 0))
         return -1;
+    if (done < 0 && !listed) /* the damage decides what is returned */
+        np_log_warning("%s", err->message);
     *err = (struct np_error)NP_ERROR_INIT;
     return conclude(request, result, err);
 }

@@ -163,7 +163,10 @@ static int judge_point(const struct np_verify_request *request, struct np_origin
                        struct np_ledger *ledger, size_t i, struct np_error *err)
 {
     const struct np_point *point = &origin->points.list[i];
+    enum np_verify_state *state = &ledger->result->states[i];
     origin->point = point;
+    if (*state == NP_VERIFY_UNKNOWN)
+        *state = NP_VERIFY_GOOD;
     for (size_t j = 0; j < point->disk_count; j++) {
         const struct np_point_disk *disk = &point->disks[j];
         if (!disk->stored || !np_targets_want(&request->disks, disk->target))
@@ -171,8 +174,11 @@ static int judge_point(const struct np_verify_request *request, struct np_origin
         NP_CLEANUP(free_path)
         struct trial trial = {
             .request = request, .origin = origin, .ledger = ledger, .point = i, .disk = disk};
-        if (np_cancel_check(request->cancel, err) < 0 || judge_disk(&trial, err) < 0)
-            return -1;
+        if (np_cancel_check(request->cancel, err) == 0 && judge_disk(&trial, err) == 0)
+            continue;
+        if (*state == NP_VERIFY_GOOD)
+            *state = NP_VERIFY_UNKNOWN;
+        return -1;
     }
     return 0;
 }

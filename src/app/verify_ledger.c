@@ -16,6 +16,15 @@ static int compare_slots(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* Until np_verify_judge has looked at a point nothing is known of it, whatever ends the run before. */
+static enum np_verify_state *new_states(size_t count)
+{
+    enum np_verify_state *states = calloc(count + 1, sizeof(*states));
+    for (size_t i = 0; states != NULL && i < count; i++)
+        states[i] = NP_VERIFY_UNKNOWN;
+    return states;
+}
+
 int np_ledger_init(struct np_ledger *ledger, struct np_verify_result *result, struct np_error *err)
 {
     const struct np_points *points = &result->points;
@@ -24,8 +33,7 @@ int np_ledger_init(struct np_ledger *ledger, struct np_verify_result *result, st
         count += points->list[i].disk_count;
     ledger->result = result;
     ledger->slots = calloc(count + 1, sizeof(*ledger->slots));
-    result->states =
-        result->states != NULL ? result->states : calloc(points->count + 1, sizeof(*result->states));
+    result->states = result->states != NULL ? result->states : new_states(points->count);
     result->damages =
         result->damages != NULL ? result->damages : calloc(NP_VERIFY_SHOWN, sizeof(*result->damages));
     if (ledger->slots == NULL || result->states == NULL || result->damages == NULL)

@@ -124,6 +124,8 @@ int np_verify_pipe(const struct np_verify_request *request, struct np_verify_res
         read = read_stream(request, result, reader, &mine);
     if (np_ledger_init(&ledger, result, err) < 0)
         return -1;
+    if (read == 0)
+        result->states[0] = NP_VERIFY_GOOD;
     if (read == 0 || mine.class != NP_DAMAGED) {
         *err = mine;
         return read;

@@ -149,6 +149,12 @@ grep -q 'points/0003.json.*; affects 0003-0004, not 0001-0002$' "$NP_OUT" || lab
 grep -q '^restore points affected by damage: 0003-0004$' "$NP_OUT" || lab_fail "the points: $(cat "$NP_OUT")"
 np 4 verify -i "$set" --until 2 --json
 [ "$(jq -r '[.points[].id] | join(" ")' "$NP_OUT")" = 0002 ] || lab_fail "those that were not asked for: $(cat "$NP_OUT")"
+# What ends it before a stream was looked at is told, and no point is called good.
+np 4 verify -i "$set" --until 9
+grep -q 'warning: .*no restore point "9"' "$NP_ERR" || lab_fail "the reason is not told: $(cat "$NP_ERR")"
+grep -q 'restore points good' "$NP_OUT" && lab_fail "good without a look: $(cat "$NP_OUT")"
+np 4 verify -i "$set" -d vdx --json
+[ "$(jq -r '[.points[].state[0:1]] | join("")' "$NP_OUT")" = uuau ] || lab_fail "states without a look: $(cat "$NP_OUT")"
 mv "$set/points/0003.json" "$LAB_DIR/0003.json" # as it says
 rm "$set/points/0004.json"
 np 4 verify -i "$set" --json
@@ -197,6 +203,8 @@ flip "$set/streams/0004.vda.nbp" $(($(pos 0004 3145728) + 150))
 preload "eio 0001.vda.nbp $(($(pos 0001 0) + 2000))" 4 verify -i "$set"
 np 5 verify -i "$LAB_DIR/nothing"
 np 5 verify -i "$set" --until 9
+np 5 verify -i "$set" --until 9 --json
+[ "$(jq -r '[.points[].state[0:1]] | join("")' "$NP_OUT")" = uuuu ] || lab_fail "states without a look: $(cat "$NP_OUT")"
 np 5 verify -i "$set" -d vdx
 
 # ---- one stream: a file, a pipe ----
