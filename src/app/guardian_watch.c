@@ -75,6 +75,7 @@ struct orphan {
     struct np_intent intent;
     bool begun, commits;
     bool cleared; /* there is a set, and no intent in it: the run has done all, or somebody removed it */
+    bool frozen;  /* all else is done, and that has been said */
     struct np_set *set;
 };
 
@@ -83,7 +84,7 @@ static void clear_orphan(struct orphan *orphan)
     np_intent_clear(&orphan->intent);
 }
 
-static int try_once(const struct orphan *orphan, struct np_error *err)
+static int try_once(struct orphan *orphan, struct np_error *err)
 {
     NP_CLEANUP(close_virt) struct np_virt *virt = NULL;
     NP_CLEANUP(free_domain) struct np_domain *domain = NULL;
@@ -98,16 +99,18 @@ static int try_once(const struct orphan *orphan, struct np_error *err)
                                          .told = true,
                                          .commits = orphan->commits,
                                          .cleared = orphan->cleared,
-                                         .frozen = &frozen};
+                                         .frozen = &frozen,
+                                         .again = orphan->frozen};
     if (np_put_right(&recovery, err) < 0)
         return -1;
+    orphan->frozen = frozen;
     return frozen ? np_fail(err, NP_FAILED, "the agent of domain %s does not thaw it", np_domain_name(domain))
                   : 0;
 }
 
 /* A libvirtd that hangs holds a try until it is ended, and another one is there a moment later. Once: what
  * else lasts so long may last for ever. */
-static int put_right(const struct orphan *orphan, struct np_error *err)
+static int put_right(struct orphan *orphan, struct np_error *err)
 {
     double began = np_clock_seconds(), until = began + TRY_SECONDS;
     bool hung = false;

@@ -153,7 +153,7 @@ static int thaw_guest(struct undoing *undoing, struct np_error *err)
     if (!undoing->active || !undoing->intent->freeze)
         return 0;
     undoing->frozen = np_agent_thaw(undoing->asked->domain, &thawed, &why) < 0;
-    if (undoing->frozen)
+    if (undoing->frozen && !undoing->asked->again)
         np_log_warning("%s", why.message);
     note(undoing, thawed, "frozen guest");
     return 0;
@@ -404,7 +404,7 @@ static void tell(const struct undoing *undoing)
                  "; its checkpoint %s will be deleted once the domain runs", intent->checkpoint);
     if (undoing->stays.class != NP_OK)
         np_log_warning("%s; remove its directory by hand: %s", line, undoing->stays.message);
-    else if (!undoing->asked->cleared || undoing->note_count > 0)
+    else if ((!undoing->asked->cleared && !undoing->asked->again) || undoing->note_count > 0)
         np_log_info("%s", line);
 }
 

@@ -17,6 +17,7 @@ struct np_recovery {
     bool commits;            /**< told: its point may be committed, only the set can tell */
     bool cleared;            /**< the set's intent was found cleared: say nothing unless something was left */
     bool *frozen;            /**< out, or NULL: the guest could not be thawed */
+    bool again;              /**< that has been tried, and said, before */
     struct np_error *unread; /**< out, or NULL: why the set cannot tell what may go, or NP_OK */
     bool begun;              /**< begin is known to have returned: nothing of it can be queued */
     struct np_cancel *cancel; /**< or NULL; ends the wait for a begin that may be queued */
