@@ -133,7 +133,6 @@ struct row {
 
 /* By rising id, also those without a good record. */
 struct rows {
-    const struct np_verify_result *result;
     struct row *list; /* owned */
     size_t count;
     bool all; /* every point that there is */
@@ -152,7 +151,7 @@ static int compare_rows(const void *a, const void *b)
 static struct rows rows_of(const struct np_verify_result *result)
 {
     size_t points = result->states != NULL ? result->points.count : 0;
-    struct rows rows = {.result = result, .all = true};
+    struct rows rows = {.all = true};
     rows.list = calloc(points + result->lost_count + 1, sizeof(*rows.list));
     for (size_t i = 0; rows.list != NULL && i < points; i++) {
         const struct np_point *point = &result->points.list[i];
