@@ -114,8 +114,7 @@ np 0 checkpoints -c "$LAB_URI" -d "$LAB_NAME" --remove
 rm -rf "$set" "$LAB_DIR/other" "$LAB_DIR/copy"
 np_backup "$LAB_NAME" -l full -o "$set"
 np_start_slow "$LAB_NAME" "$set"
-kill -9 "$(np_guardian)" "$NP_PID"
-np_wait 137
+np_kill_both
 lab_virsh destroy "$LAB_NAME" >/dev/null
 lab_virsh "dumpxml $LAB_NAME" >"$LAB_DIR/tmp/domain.xml"
 lab_virsh "undefine $LAB_NAME --checkpoints-metadata; define $LAB_DIR/tmp/domain.xml; start $LAB_NAME --paused" \

@@ -77,8 +77,7 @@ done
 
 # Without a guardian, and with a damaged record, the next run ends the job before it refuses.
 np_start_slow "$LAB_NAME" "$set" --scratch-dir "$scratch"
-kill -9 "$(np_guardian)" "$NP_PID"
-np_wait 137
+np_kill_both
 damage
 np 4 backup -c "$LAB_URI" -d "$LAB_NAME" -l full -o "$set"
 no_job "the next run"

@@ -11,13 +11,11 @@ lab_filled "$LAB_NAME" vda qcow2 "$raw"
 lab_domain "$LAB_NAME" vda:qcow2:5M
 set=$LAB_DIR/set scratch=$LAB_DIR/scratch
 mkdir -m 711 "$scratch"
-# The guardian first: it must not see the run's end.
-kill_both() { kill -9 "$(np_guardian)" "$NP_PID" && np_wait 137; }
 checkpoints() { lab_virsh checkpoint-list --name "$LAB_NAME" | grep -c nbdpull; }
 
 for attempt in 1 2; do # into a new set, then into one with a point
     np_start_slow "$LAB_NAME" "$set" --scratch-dir "$scratch"
-    kill_both
+    np_kill_both
     lab_virsh backup-dumpxml "$LAB_NAME" | grep -q "$scratch" || lab_fail "the job ended by itself"
     np_backup "$LAB_NAME" -l full -o "$set" --scratch-dir "$scratch"
     np_said 'did not come to its end: its job, .* gone now'
@@ -40,7 +38,7 @@ np_backup "$LAB_NAME" -l full -o "$set" --scratch-dir "$scratch"
 [ -z "$(ls -A "$scratch")" ] || lab_fail "left in $scratch: $(ls -A "$scratch")"
 np_start_slow "$LAB_NAME" "$set" --scratch-dir "$scratch"
 touch "$(echo "$scratch"/nbdpull-*)/foreign"
-kill_both
+np_kill_both
 np_backup "$LAB_NAME" -l full -o "$set" --scratch-dir "$scratch"
 np_said "warning.*$scratch/nbdpull-"
 [ -e "$(echo "$scratch"/nbdpull-*/foreign)" ] || lab_fail "a foreign file was removed"

@@ -660,6 +660,17 @@ np_guardian()
     pgrep -P "$NP_PID" -x nbdpull-guard || lab_fail "$NP_SAID has no guardian"
 }
 
+# np_kill_both: kill -9 of the background run and of its guardian, which must not see the run's end. Until it has ended too,
+# it has the set's lock.
+np_kill_both()
+{
+    local guardian
+    guardian=$(np_guardian) || exit 1
+    kill -9 "$guardian" "$NP_PID"
+    np_wait 137
+    lab_eventually "the guardian ends" lab_has_ended "$guardian"
+}
+
 # lab_has_ended PID
 lab_has_ended()
 {

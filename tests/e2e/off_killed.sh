@@ -102,8 +102,7 @@ killed both off "bitmap --remove" "" 8                # committed, before prunin
 np_start backup -c "$LAB_URI" -d "$LAB_NAME" -l full -o "$set" --bwlimit 1M
 has_stream() { [ -n "$(find "$set/streams" -name '*.nbp' -newer "$LAB_DIR/tmp/lab.began")" ]; }
 lab_eventually "the images are read" has_stream
-kill -9 "$(np_guardian)" "$NP_PID"
-np_wait 137
+np_kill_both
 mv "$vda" "$vda.away"
 np 1 backup -c "$LAB_URI" -d "$LAB_NAME" -l inc -o "$set"
 mv "$vda.away" "$vda"

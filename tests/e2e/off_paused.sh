@@ -77,8 +77,7 @@ np_said 'paused guest'
 off "kill -9"
 lab_unchanged "kill -9"
 slow
-kill -9 "$(np_guardian)" "$NP_PID"
-np_wait 137
+np_kill_both
 is_off && lab_fail "somebody ended it: this test tests nothing"
 np_backup "$LAB_NAME" -o "$set" -l inc
 np_said 'paused guest'

@@ -29,8 +29,7 @@ started() { np_start_slow "$LAB_NAME" "$set"; }
 killed()
 {
     started
-    kill -9 "$(np_guardian)" "$NP_PID"
-    np_wait 137
+    np_kill_both
     [ "$(state)" = paused ] || lab_fail "it is $(state): this test tests nothing"
 }
 

@@ -132,4 +132,5 @@ kill -9 "$NP_PID"
 np_wait 137
 writer "$vda"
 writer_ends
+flock "$set/lock" true # its guardian may be at work still
 np_backup "$LAB_NAME" -l full -o "$set"

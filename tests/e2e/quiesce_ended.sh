@@ -61,8 +61,7 @@ cp "$LAB_DIR/tmp/record" "$set/points/0001.json"
 lab_unchanged "kill -9 with a damaged record"
 
 start_frozen
-kill -9 "$(np_guardian)" "$NP_PID"
-np_wait 137
+np_kill_both
 guest_is_frozen "$LAB_NAME" || lab_fail "somebody thawed: this test tests nothing"
 thaws
 [ "$(np_points "$set" | wc -w)" -eq 2 ] || lab_fail "points: $(np_points "$set")"

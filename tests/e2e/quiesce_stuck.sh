@@ -33,8 +33,7 @@ lab_eventually "the guardian ends" lab_has_ended "$guardian"
 [ ! -e "$set/intent.json" ] || lab_fail "an intent is left"
 
 start_frozen
-kill -9 "$(np_guardian)" "$NP_PID"
-np_wait 137
+np_kill_both
 guest_is_frozen "$LAB_NAME" || lab_fail "somebody thawed: this test tests nothing"
 guest_agent_stops "$LAB_NAME"
 

@@ -148,6 +148,7 @@ fault_prepare()
     fault_run inc STOP_AT=$step STOP_HOW=killall
     lab_eventually "nobody serves the images" fault_nobody_serves
     [ $FAULT_STATUS -eq 137 ] && [ -e "$FAULT_SET/intent.json" ] || fault_fail "the run before it was not killed"
+    flock "$FAULT_SET/lock" true
 }
 
 # fault_fresh LEVEL: for "new" there is no set, else a chain that is not long, in a set of not too many points: every run

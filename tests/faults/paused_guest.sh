@@ -29,6 +29,7 @@ stopped()
     { env LD_PRELOAD="$NBDPULL_STOP_AT" "$@" "$NBDPULL" backup -c "$LAB_URI" -d "$LAB_NAME" -o "$set" -l auto >"$LAB_DIR/tmp/out" \
         2>"$NP_ERR" </dev/null || status=$?; } 2>/dev/null
     [ $status -eq "$want" ] || lab_fail "$*: status $status: $(cat "$NP_ERR")"
+    [ "$want" -ne 137 ] || flock "$set/lock" true
 }
 
 exact()
