@@ -15,6 +15,7 @@
 # next backup works, goes on by bitmap, restores exactly, and nothing of the ended run is left.
 #
 #   NBDPULL_FAULTS=some|all     some steps, chosen by the seed, or every one
+#   NBDPULL_FAULTS_PART=K/N     of every one the K-th, K+N-th, ...: N runs, also on N machines, take them all
 #   NBDPULL_FAULTS_SEED=N       take that choice again; the test prints it
 #   NBDPULL_FAULTS_STEP=NAME:N  this step only
 # shellcheck shell=bash
@@ -201,16 +202,18 @@ fault_each()
             done
         fi
     done <<<"${FAULT_STEPS[$level]}"
-    local total=${#chosen[@]} i done=0 begun
+    local total=${#chosen[@]} i done=0 begun part=${NBDPULL_FAULTS_PART:-1/1}
     for ((i = 0; i < total; i++)); do
-        # Of what is left, with equal chances.
-        if [ "${NBDPULL_FAULTS:-some}" = all ] || [ $((RANDOM % (total - i))) -lt $((some - done)) ]; then
-            read -r step how <<<"${chosen[$i]}"
-            begun=$SECONDS
-            fault_round_apart "$level" "$step" "$how"
-            [ $((SECONDS - begun)) -lt 15 ] || lab_note "$((SECONDS - begun)) s: level $level, $step, $how"
-            done=$((done + 1))
+        if [ "${NBDPULL_FAULTS:-some}" = all ]; then
+            [ $((i % ${part#*/} + 1)) -eq "${part%/*}" ] || continue
+        else # of what is left, with equal chances
+            [ $((RANDOM % (total - i))) -lt $((some - done)) ] || continue
         fi
+        read -r step how <<<"${chosen[$i]}"
+        begun=$SECONDS
+        fault_round_apart "$level" "$step" "$how"
+        [ $((SECONDS - begun)) -lt 15 ] || lab_note "$((SECONDS - begun)) s: level $level, $step, $how"
+        done=$((done + 1))
     done
     lab_note "level $level, $hows: $done of $total"
 }
