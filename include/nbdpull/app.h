@@ -227,7 +227,7 @@ struct np_verify_request {
     struct np_targets disks; /**< only these; empty: all */
     enum np_verify_depth depth;
     unsigned sample;            /**< percent of the payloads to check, at least; 0: all */
-    unsigned part;              /**< which part of them, from 1; 0: by the day */
+    unsigned part;              /**< which part of them, from 1; 0: the one behind the last run's */
     const char *image, *format; /**< or only: is this image the one disk of the point? NULL: no */
     unsigned workers;
     struct np_cancel *cancel;

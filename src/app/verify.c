@@ -1,7 +1,7 @@
 /*
  * A verification: read the point records, check every stream that is asked for on its own, to its end; then
  * follow every disk of every point through its chain, which tells whom each fault concerns. Nothing is
- * written, so a set may be read-only, and a backup may run meanwhile.
+ * written into it, so a set may be read-only, and a backup may run meanwhile.
  */
 #include "clock.h"
 #include "image_check.h"
@@ -15,10 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#define DAY UINT64_C(86400)
-#define WEEK 7
 
 /* ---- point records that are no good ---- */
 
@@ -346,19 +342,6 @@ static int verify_image(const struct np_verify_request *request, struct np_verif
 
 /* ---- the sample ---- */
 
-/*
- * Parts are taken in turn, one a day. A number of parts that a week divides would show a weekly job the same
- * part for ever, so there is none such; then daily and weekly runs both come past every part.
- */
-static void choose_part(const struct np_verify_request *request, struct np_verify_result *result)
-{
-    result->parts = request->sample > 0 && request->sample < 100 ? 100 / request->sample : 1;
-    if (result->parts % WEEK == 0)
-        result->parts--;
-    uint64_t day = (uint64_t)time(NULL) / DAY;
-    result->part = request->part > 0 ? request->part : (unsigned)(day % result->parts) + 1;
-}
-
 static int check_part(const struct np_verify_result *result, struct np_error *err)
 {
     if (result->part <= result->parts)
@@ -404,7 +387,7 @@ int np_app_verify(const struct np_verify_request *request, struct np_verify_resu
 {
     double began = np_clock_seconds();
     *result = (struct np_verify_result){0};
-    choose_part(request, result);
+    np_verify_turn_choose(request, result);
     if (check_part(result, err) < 0)
         return -1;
     if (result->parts > 1)
@@ -414,6 +397,8 @@ int np_app_verify(const struct np_verify_request *request, struct np_verify_resu
                : pipe                 ? np_verify_pipe(request, result, err)
                                       : verify_origin(request, result, err);
     result->seconds = np_clock_seconds() - began;
+    if (done == 0)
+        np_verify_turn_keep(request, result);
     if (done < 0 && err->class == NP_FAILED)
         err->class = NP_UNCHECKED;
     bool listed =

@@ -70,6 +70,13 @@ void np_ledger_hit_record(struct np_ledger *ledger, const struct np_ledger_slot 
 int np_verify_judge(const struct np_verify_request *request, struct np_origin *origin,
                     struct np_ledger *ledger, size_t asked, struct np_error *err);
 
+/** Which part of how many this run checks: what was asked for, else the one behind the last run's, else the
+ * day's. */
+void np_verify_turn_choose(const struct np_verify_request *request, struct np_verify_result *result);
+
+/** The part was checked: the next such run takes another one. A warning when that cannot be remembered. */
+void np_verify_turn_keep(const struct np_verify_request *request, const struct np_verify_result *result);
+
 /** A stream front to back. */
 int np_verify_pipe(const struct np_verify_request *request, struct np_verify_result *result,
                    struct np_error *err);

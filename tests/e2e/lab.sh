@@ -253,7 +253,7 @@ lab_start()
     LAB_DIR=$(mktemp -d /tmp/np.XXXXXX) || lab_fail "no work directory"
     chmod 711 "$LAB_DIR"
     mkdir "$LAB_DIR/tmp"
-    export TMPDIR=$LAB_DIR/tmp
+    export TMPDIR=$LAB_DIR/tmp XDG_STATE_HOME=$LAB_DIR/tmp/lab.state
     # shellcheck disable=SC2034  # for the tests
     LAB_NAME=nbdpull-test-${LAB_DIR##*.}
     trap lab_end EXIT
