@@ -137,14 +137,14 @@ static int remember(const struct np_verify_request *request, const struct np_ver
 void np_verify_turn_choose(const struct np_verify_request *request, struct np_verify_result *result)
 {
     struct np_error why = NP_ERROR_INIT;
-    unsigned last = 0;
     result->parts = request->sample > 0 && request->sample < 100 ? 100 / request->sample : 1;
     if (result->parts % WEEK == 0)
         result->parts--;
-    result->part = request->part;
-    if (request->part > 0)
+    result->part = request->part > 0 ? request->part : 1;
+    if (request->part > 0 || result->parts <= 1)
         return;
-    if (result->parts > 1 && (last = recall(request, result->parts, &why)) == 0)
+    unsigned last = recall(request, result->parts, &why);
+    if (last == 0)
         np_log_debug("the last run's part is not known: %s", why.message);
     uint64_t day = (uint64_t)time(NULL) / DAY;
     result->part = (unsigned)((last > 0 ? last : day) % result->parts) + 1;
