@@ -74,7 +74,7 @@ int np_verify_judge(const struct np_verify_request *request, struct np_origin *o
  * day's. */
 void np_verify_turn_choose(const struct np_verify_request *request, struct np_verify_result *result);
 
-/** The part was checked: the next such run takes another one. A warning when that cannot be remembered. */
+/** The part was checked: the next such run takes another one. */
 void np_verify_turn_keep(const struct np_verify_request *request, const struct np_verify_result *result);
 
 /** A stream front to back. */

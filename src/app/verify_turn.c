@@ -22,7 +22,7 @@
 
 #define DAY UINT64_C(86400)
 #define WEEK 7
-#define TEXT_MAX 8192
+#define TEXT_MAX 64
 #define NAME_SIZE 33 /* 32 hexadecimal digits */
 
 /* ---- the file ---- */
@@ -49,20 +49,20 @@ static char *state_path(struct np_error *err)
 /* What is missing of the path; what cannot be made is seen when it is opened. */
 static void make_path(char *path)
 {
+    struct np_error ignored = NP_ERROR_INIT;
     for (char *at = path + 1; (at = strchr(at, '/')) != NULL; at++) {
         *at = '\0';
-        mkdir(path, 0700);
+        np_dir_make(AT_FDCWD, path, path, &ignored);
         *at = '/';
     }
-    mkdir(path, 0700);
+    np_dir_make(AT_FDCWD, path, path, &ignored);
 }
 
 /* Another user could lead us to other places by links. @return descriptor, or -1 */
-static int open_state(char *path, bool make, struct np_error *err)
+static int open_state(char *path, struct np_error *err)
 {
     struct stat st;
-    if (make)
-        make_path(path);
+    make_path(path);
     NP_AUTO_FD int dir = np_dir_open(AT_FDCWD, path, path, err);
     if (dir < 0)
         return -1;
@@ -74,15 +74,12 @@ static int open_state(char *path, bool make, struct np_error *err)
 }
 
 /* One for each kind of run: those that check other things, or by another depth, do not take turns. */
-static int name_of(const struct np_verify_request *request, unsigned parts, char name[NAME_SIZE],
-                   struct np_error *err)
+static int name_of(const struct np_verify_request *request, unsigned parts, char name[NAME_SIZE])
 {
     NP_AUTO_FREE char *input = realpath(request->input, NULL);
-    if (input == NULL)
-        return np_fail_errno(err, NP_FAILED, errno, "%s", request->input);
-    struct np_hash_stream *hash = np_hash_stream_new();
+    struct np_hash_stream *hash = input != NULL ? np_hash_stream_new() : NULL;
     if (hash == NULL)
-        return np_fail_errno(err, NP_FAILED, ENOMEM, "%s", input);
+        return -1;
     const char *until = request->until != NULL ? request->until : "";
     np_hash_stream_add(hash, input, strlen(input) + 1);
     np_hash_stream_add(hash, until, strlen(until) + 1);
@@ -96,39 +93,51 @@ static int name_of(const struct np_verify_request *request, unsigned parts, char
     return 0;
 }
 
-/* @return the last run's part; 0: not known */
-static unsigned recall(const struct np_verify_request *request, unsigned parts, struct np_error *err)
+/* @return 0: not known */
+static unsigned read_part(int dir, const char *path, const char *name, unsigned parts)
 {
-    char name[NAME_SIZE];
-    NP_AUTO_FREE char *path = state_path(err);
     NP_AUTO_FREE char *text = NULL;
+    struct np_error why = NP_ERROR_INIT;
     size_t size;
-    if (path == NULL || name_of(request, parts, name, err) < 0)
+    if (np_file_read_whole(dir, path, name, TEXT_MAX, &text, &size, &why) < 0) {
+        np_log_debug("the last run's part is not known: %s", why.message);
         return 0;
-    NP_AUTO_FD int dir = open_state(path, false, err);
-    if (dir < 0 || np_file_read_whole(dir, path, name, TEXT_MAX, &text, &size, err) < 0)
-        return 0;
+    }
     unsigned long part = strtoul(text, NULL, 10);
     return part <= parts ? (unsigned)part : 0;
 }
 
-static int remember(const struct np_verify_request *request, const struct np_verify_result *result,
-                    struct np_error *err)
+static int write_part(int dir, const char *path, const char *name, const struct np_verify_result *result,
+                      struct np_error *err)
 {
-    char name[NAME_SIZE], text[TEXT_MAX];
-    NP_AUTO_FREE char *path = state_path(err);
-    if (path == NULL || name_of(request, result->parts, name, err) < 0)
-        return -1;
-    NP_AUTO_FD int dir = open_state(path, true, err);
-    if (dir < 0)
-        return -1;
-    /* Only the number is read again; the rest is for who looks at it. */
-    snprintf(text, sizeof(text), "%u of %u was the last part that verify checked of %.4096s\n", result->part,
-             result->parts, request->input);
+    char text[64];
+    snprintf(text, sizeof(text), "%u of %u\n", result->part, result->parts);
     return np_file_replace(dir, path, name, text, strlen(text), err);
 }
 
 /* ---- the turn ---- */
+
+/*
+ * What is there but cannot be replaced would show each run the same part. So it is written anew first, as it
+ * is.
+ * @return the last run's part; 0: not known
+ */
+static unsigned recall(const struct np_verify_request *request, const struct np_verify_result *result,
+                       struct np_error *err)
+{
+    char name[NAME_SIZE];
+    if (name_of(request, result->parts, name) < 0)
+        return 0; /* it is told when the input is opened */
+    NP_AUTO_FREE char *path = state_path(err);
+    if (path == NULL)
+        return 0;
+    NP_AUTO_FD int dir = open_state(path, err);
+    if (dir < 0)
+        return 0;
+    const struct np_verify_result last = {.part = read_part(dir, path, name, result->parts),
+                                          .parts = result->parts};
+    return write_part(dir, path, name, &last, err) == 0 ? last.part : 0;
+}
 
 /*
  * A number of parts that a week divides would show a weekly job the same part for ever where the day chooses,
@@ -143,17 +152,22 @@ void np_verify_turn_choose(const struct np_verify_request *request, struct np_ve
     result->part = request->part > 0 ? request->part : 1;
     if (request->part > 0 || result->parts <= 1)
         return;
-    unsigned last = recall(request, result->parts, &why);
-    if (last == 0)
-        np_log_debug("the last run's part is not known: %s", why.message);
+    unsigned last = recall(request, result, &why);
+    if (why.class != NP_OK)
+        np_log_warning("which part comes next cannot be remembered, so the day chooses: %s", why.message);
     uint64_t day = (uint64_t)time(NULL) / DAY;
     result->part = (unsigned)((last > 0 ? last : day) % result->parts) + 1;
 }
 
+/* Where this fails, the next run takes the same part, or says that it cannot be remembered. */
 void np_verify_turn_keep(const struct np_verify_request *request, const struct np_verify_result *result)
 {
+    char name[NAME_SIZE];
     struct np_error why = NP_ERROR_INIT;
-    if (result->parts > 1 && request->part == 0 && remember(request, result, &why) < 0)
-        np_log_warning("that this part was checked is not remembered, and the day chooses the next one: %s",
-                       why.message);
+    if (result->parts <= 1 || request->part > 0 || name_of(request, result->parts, name) < 0)
+        return;
+    NP_AUTO_FREE char *path = state_path(&why);
+    NP_AUTO_FD int dir = path != NULL ? open_state(path, &why) : -1;
+    if (dir < 0 || write_part(dir, path, name, result, &why) < 0)
+        np_log_debug("that this part was checked is not remembered: %s", why.message);
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # verify --sample takes another part with each run, in whatever rhythm runs come, and comes past every payload; runs that check
 # other things do not take each other's turns; where the last part is not known, the day chooses.
-# labs: session
+# labs: session embed
 . "$(dirname "$0")/lab.sh"
 lab_start
 
@@ -30,7 +30,7 @@ all=$(jq .payloads "$NP_OUT")
 [ ! -e "$state" ] || lab_fail "a run without --sample remembers something"
 
 # Each of them, and all payloads; the parts of another size, of a disk, of a point and of a depth have turns of their own.
-for options in "--sample 25" "--sample 12" "--sample 25 -d vda" "--sample 25 --until 1" "--sample 25 --deep" "--sample 50 -d vdb,vda"; do
+for options in "--sample 25" "--sample 14" "--sample 12" "--sample 25 -d vda" "--sample 25 --until 1" "--sample 25 --deep" "--sample 50 -d vdb,vda"; do
     # shellcheck disable=SC2086
     last=$(part 0 $options) parts=$(jq .parts "$NP_OUT") sum=0
     [ "$last" -eq $((day % parts + 1)) ] || [ "$last" -eq $(((day + 1) % parts + 1)) ] || lab_fail "$options: not the day's part, $last"
@@ -41,11 +41,12 @@ for options in "--sample 25" "--sample 12" "--sample 25 -d vda" "--sample 25 --u
         last=$now
         sum=$((sum + $(jq .payloads_checked "$NP_OUT")))
     done
+    [ $((parts % 7)) -ne 0 ] || lab_fail "$options: $parts parts, of which a weekly job would see one where the day chooses"
     [[ $options == *" -"* ]] && continue
     [ "$sum" -eq "$all" ] || lab_fail "$options: $parts runs check $sum of $all payloads"
 done
 [ "$(stat -c %a "$state")" = 700 ] && [ -z "$(find "$state" -type f ! -perm 600)" ] || lab_fail "others may read $(ls -la "$state")"
-[ "$(find "$state" -type f | wc -l)" -eq 6 ] || lab_fail "not a file for each kind of run: $(ls -la "$state")"
+[ "$(find "$state" -type f | wc -l)" -eq 7 ] || lab_fail "not a file for each kind of run: $(ls -la "$state")"
 [ "$(find "$set" -newer "$state" | wc -l)" -eq 0 ] || lab_fail "the set was written to"
 
 # A copy of the set is verified on its own; a part that was asked for, or a run that came to no verdict, is no turn.
@@ -55,6 +56,9 @@ np 0 verify -i "$LAB_DIR/copy" --sample 25
 np 0 verify -i "$set" --sample 25 --sample-part $((last % 4 + 1))
 np 5 verify -i "$set" --sample 25 --until 9
 np 5 verify -i "$set" --sample 25 -d vdx
+mv "$set/set.json" "$LAB_DIR/away"
+np 5 verify -i "$set" --sample 25
+mv "$LAB_DIR/away" "$set/set.json"
 now=$(part 0 --sample 25)
 follows "$now" "$last" 4
 cd "$LAB_DIR" || exit 1
@@ -84,22 +88,63 @@ for text in "" "x" "0" "5" "-1" "99999999999999999999 of 4" "$(head -c 10000 /de
     follows "$(part 0 --sample 25)" "$now" 4
 done
 
-# Nowhere to remember it: that is said, once, and the rest is as always. It is nothing to fail for.
+# Nowhere to remember it: that is said, once, and the day chooses. It is nothing to fail for.
+days()
+{
+    local now
+    np 0 verify -i "$set" --sample 25 --json
+    [ "$(grep -c "warning: which part comes next cannot be remembered, so the day chooses: .*$1" "$NP_ERR")" -eq 1 ] ||
+        lab_fail "it says: $(cat "$NP_ERR"), not $1"
+    now=$(jq .part "$NP_OUT")
+    [ "$now" -eq $((day % 4 + 1)) ] || [ "$now" -eq $(((day + 1) % 4 + 1)) ] || lab_fail "$1: not the day's part, $now"
+}
 rm -r "$state"
-chmod a-w "$XDG_STATE_HOME"
-np 0 verify -i "$set" --sample 25
-grep -q "warning: that this part was checked is not remembered.*$state" "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR")"
-chmod u+w "$XDG_STATE_HOME"
 ln -s "$LAB_DIR/copy" "$state"
-np 0 verify -i "$set" --sample 25
-grep -q "warning: that this part was checked is not remembered.*$state" "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR")"
+days "$state"
 diff <(ls -A "$LAB_DIR/copy") <(ls -A "$set") || lab_fail "it followed a link"
 rm "$state"
-(unset XDG_STATE_HOME HOME && np 0 verify -i "$set" --sample 25 && grep -q "warning: .*neither XDG_STATE_HOME nor HOME is set" "$NP_ERR") ||
-    lab_fail "without HOME it says: $(cat "$NP_ERR")"
+mkdir "$LAB_DIR/rel"
+# A path that is not absolute is none.
+cd "$LAB_DIR/rel" || exit 1
+(unset HOME && export XDG_STATE_HOME=rel && if [ "$LAB_KIND" = session ]; then days "neither XDG_STATE_HOME nor HOME is set"; fi) || exit 1
+cd / && rmdir "$LAB_DIR/rel" || lab_fail "it made $(ls "$LAB_DIR/rel")"
 
-# Without XDG_STATE_HOME it is below HOME.
+if [ "$LAB_KIND" = session ]; then
+    chmod a-w "$XDG_STATE_HOME"
+    days "$state"
+    chmod u+w "$XDG_STATE_HOME"
+    # Whatever the umask; and without XDG_STATE_HOME it is below HOME.
+    unset XDG_STATE_HOME
+    umask 277
+    last=$(part 0 --sample 25 2>&1) && follows "$(part 0 --sample 25)" "$last" 4
+    umask 022
+    [ "$(stat -c %a "$HOME/.local/state/nbdpull")" = 700 ] || lab_fail "the directory below HOME: $(ls -la "$HOME/.local/state")"
+    exit 0
+fi
+
+[ "$LAB_ISOLATED" = yes ] || exit 0
+# What is there cannot be replaced any more: the file system is full, or read-only.
+lab_small_place 1M "$XDG_STATE_HOME"
+last=$(part 0 --sample 25)
+for _ in 1 2 3 4; do # a part that is not the day's
+    [ "$last" -eq $((day % 4 + 1)) ] && break
+    last=$(part 0 --sample 25)
+done
+dd if=/dev/zero of="$XDG_STATE_HOME/full" bs=4k status=none 2>/dev/null
+days "No space"
+days "No space"
+rm "$XDG_STATE_HOME/full"
+follows "$(part 0 --sample 25)" "$last" 4
+mount -o remount,ro "$XDG_STATE_HOME"
+days "Read-only"
+days "Read-only"
+mount -o remount,rw "$XDG_STATE_HOME"
+# Another user's directory leads where that user likes.
+chown -R nobody "$state"
+days "belongs to another user"
+# Root's own.
+mount -t tmpfs tmpfs /var/lib && LAB_MOUNTS=(/var/lib "${LAB_MOUNTS[@]}")
 unset XDG_STATE_HOME
 last=$(part 0 --sample 25)
 follows "$(part 0 --sample 25)" "$last" 4
-[ -n "$(ls "$HOME/.local/state/nbdpull")" ] || lab_fail "nothing below HOME"
+[ "$(stat -c %a /var/lib/nbdpull)" = 700 ] || lab_fail "in /var/lib: $(ls -la /var/lib)"

@@ -15,7 +15,8 @@
 # next backup works, goes on by bitmap, restores exactly, and nothing of the ended run is left.
 #
 #   NBDPULL_FAULTS=some|all     some steps, chosen by the seed, or every one
-#   NBDPULL_FAULTS_PART=K/N     of every one the K-th, K+N-th, ...: N runs, also on N machines, take them all
+#   NBDPULL_FAULTS_PART=K/N     of every one a part that follows from its name: N runs, also on N machines, take them all,
+#                               but for steps that only some runs have
 #   NBDPULL_FAULTS_SEED=N       take that choice again; the test prints it
 #   NBDPULL_FAULTS_STEP=NAME:N  this step only
 # shellcheck shell=bash
@@ -187,6 +188,14 @@ fault_backup_count()
     fault_truth last
 }
 
+# fault_is_in_part "STEP HOW": not by its place, for threads come in another order each time.
+fault_is_in_part()
+{
+    local part=${NBDPULL_FAULTS_PART:-1/1} number=${1#*:}
+    [ "${part%/*}" -ge 1 ] && [ "${part%/*}" -le "${part#*/}" ] || lab_fail "NBDPULL_FAULTS_PART=$part is no part"
+    [ $(((${number%% *} + ${#1}) % ${part#*/} + 1)) -eq "${part%/*}" ]
+}
+
 # fault_each LEVEL "GROUP..." "HOW..." [SOME]: a round for each step and way; of a level, or of "new" (auto into a new
 # set). In the short run SOME of them; "SOME/FEW": so few with the embedded driver, which takes twice the time.
 fault_each()
@@ -202,10 +211,10 @@ fault_each()
             done
         fi
     done <<<"${FAULT_STEPS[$level]}"
-    local total=${#chosen[@]} i done=0 begun part=${NBDPULL_FAULTS_PART:-1/1}
+    local total=${#chosen[@]} i done=0 begun
     for ((i = 0; i < total; i++)); do
         if [ "${NBDPULL_FAULTS:-some}" = all ]; then
-            [ $((i % ${part#*/} + 1)) -eq "${part%/*}" ] || continue
+            fault_is_in_part "${chosen[$i]}" || continue
         else # of what is left, with equal chances
             [ $((RANDOM % (total - i))) -lt $((some - done)) ] || continue
         fi
