@@ -199,6 +199,15 @@ static int act(struct np_repair *repair, struct np_error *err)
     return 0;
 }
 
+/* A set that is gone looks like one with damage. @return -1 */
+static int is_gone(const struct np_repair *repair, struct np_error *err)
+{
+    struct np_error gone = NP_ERROR_INIT;
+    if (err->class == NP_DAMAGED && repair->set != NULL && np_set_check_place(repair->set, &gone) < 0)
+        *err = gone;
+    return -1;
+}
+
 int np_app_repair(const struct np_repair_request *request, struct np_repair_result *result,
                   struct np_error *err)
 {
@@ -206,10 +215,10 @@ int np_app_repair(const struct np_repair_request *request, struct np_repair_resu
     NP_CLEANUP(repair_clear)
     struct np_repair repair = {.request = request, .plan = result, .failed = NP_ERROR_INIT};
     if (look(&repair, err) < 0 || make_plan(&repair, err) < 0)
-        return -1;
+        return is_gone(&repair, err);
     if (!request->dry_run && act(&repair, err) < 0)
         return -1;
-    if (np_set_check_place(repair.set, err) < 0) /* a set that is gone looks like one with damage */
+    if (np_set_check_place(repair.set, err) < 0)
         return -1;
     if (result->left > 0)
         return np_fail(err, NP_DAMAGED,
