@@ -218,7 +218,7 @@ static int plan_lost(const struct group *group, const char *missing, struct np_e
                              "point %s cannot be rebuilt: none of its streams is of use", id);
     return np_repair_add(group->repair, NP_REPAIR_LEFT, id, "", NULL, err,
                          "point %s cannot be rebuilt: its disk %s has no stream that is of use; put a copy "
-                         "of it into streams/, and repair again",
+                         "of it into streams/, and repair again; what is left of it stays in aside/",
                          id, missing);
 }
 

@@ -111,10 +111,10 @@ static void name_good_points(const struct np_restore_request *request, struct np
     }
     origin->point = failed;
     if (shown > 0)
-        snprintf(err->message + length, sizeof(err->message) - length, "; still good (--until): %s", names);
-    else if (tried < TRIED)
         snprintf(err->message + length, sizeof(err->message) - length,
-                 "; no other point of the set is still good");
+                 "; not known to be damaged (--until): %s", names);
+    else if (tried < TRIED)
+        snprintf(err->message + length, sizeof(err->message) - length, "; no other point of the set is good");
 }
 
 static void say_salvage(struct np_error *err)

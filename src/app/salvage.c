@@ -300,8 +300,10 @@ static int scan_all(struct np_origin *origin, struct np_cancel *cancel, struct n
     disk->older = older_point(disk);
     if (left > 0)
         return 0;
-    return np_fail(err, NP_DAMAGED, "disk %s: nothing of its %zu streams can be used: %s",
-                   disk->list[0].record->target, disk->count, disk->list[0].why);
+    bool others = origin->point != NULL && origin->point->disk_count > 1;
+    return np_fail(err, NP_DAMAGED, "disk %s: nothing of its %zu streams can be used%s: %s",
+                   disk->list[0].record->target, disk->count,
+                   others ? " (-d takes other disks without it)" : "", disk->list[0].why);
 }
 
 /* A point's record has the digest too; that of a file is in its DIR. */

@@ -6,9 +6,11 @@
 #include "nbdpull/set_repair.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define BUFFER_SIZE (256u << 10)
 #define DIRECT_SIZE (8u << 10) /* from this size on, appends gain nothing by being copied into the buffer */
@@ -175,8 +177,18 @@ struct np_stream_input {
 /* A set that was deleted under us is not a damaged one. */
 static int fail_missing(struct np_set *set, const char *name, struct np_error *err)
 {
+    char aside[NP_STORE_ASIDE_MAX];
+    struct stat st;
     if (np_set_check_place(set, err) < 0)
         return -1;
+    const char *slash = strrchr(name, '/');
+    snprintf(aside, sizeof(aside), "aside/%s", slash != NULL ? slash + 1 : name);
+    if (fstatat(set->dir, aside, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return np_fail(
+            err, NP_DAMAGED,
+            "%s/%s: the stream is missing; a repair has moved it to %s, and moved back it is of use "
+            "for a salvage only",
+            set->path, name, aside);
     return np_fail(err, NP_DAMAGED, "%s/%s: the stream is missing", set->path, name);
 }
 

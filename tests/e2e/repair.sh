@@ -127,6 +127,13 @@ rm "$set/points/0002.json"
 truncate -s -16 "$set/streams/0002.vda.nbp"
 np 4 repair -i "$set"
 [ -e "$set/aside/0002.vda.nbp" ] || lab_fail "a stream without its end is not set aside"
+grep -q "what is left of it stays in aside/" "$NP_OUT" || lab_fail "where it is, is not said: $(cat "$NP_OUT")"
+cp "$good/points/0002.json" "$set/points/" # of a copy; then it is still good for a salvage
+np 4 restore -i "$set" -o "$LAB_DIR/out" --until 2
+grep -q "0002.vda.nbp: the stream is missing; a repair has moved it to aside/0002.vda.nbp" "$NP_ERR" || lab_fail "where it is, is not said: $(cat "$NP_ERR")"
+mv "$set/aside/0002.vda.nbp" "$set/streams/"
+np 0 restore -i "$set" -o "$LAB_DIR/out" --until 2 --salvage
+rm -r "$LAB_DIR/out"
 fresh
 cp "$set/streams/0001.vda.nbp" "$set/streams/0002.vdc.nbp"
 cp "$set/streams/0002.vda.nbp" "$set/streams/0001.vdz.nbp"

@@ -319,3 +319,14 @@ rm -rf "$out"
 np 2 restore -i - -o "$out" --salvage
 np 2 restore -i "$set" -o "$out" --salvage=best
 np 2 restore -i "$set" -o "$out" --salvage --verify
+
+# Nothing is left of one disk: the others are there for who asks for them.
+fresh
+for file in "$set"/streams/*.vdb.nbp; do
+    : >"$file"
+done
+np 4 restore -i "$set" -o "$out" --format raw --salvage
+grep -q 'disk vdb: nothing of its .* can be used (-d takes other disks without it)' "$NP_ERR" || lab_fail "it says: $(cat "$NP_ERR")"
+[ ! -e "$out" ] || lab_fail "something was restored"
+np 0 restore -i "$set" -o "$out" --format raw --salvage -d vda
+cmp "$out/vda.raw" "$LAB_DIR/truth.0003" || lab_fail "vda differs"

@@ -69,7 +69,7 @@ np 0 restore -i "$LAB_DIR/bad" -o "$LAB_DIR/out" --until 4 -d vda --format raw
 lab_same "$LAB_DIR/out/vda.raw" "$LAB_DIR/tmp/4"
 rm -rf "$LAB_DIR/out"
 
-# bad PATTERN UNTIL: such a restore fails, leaves nothing, and says what is still good.
+# bad PATTERN UNTIL: such a restore fails, leaves nothing, and says what is not known to be damaged: no data are read for that.
 bad()
 {
     np_refuses 4 "$1" restore -i "$LAB_DIR/bad" -o "$LAB_DIR/out" --until "$2"
@@ -77,20 +77,20 @@ bad()
     rm -rf "$LAB_DIR/bad"
     cp -r "$set" "$LAB_DIR/bad"
 }
-bad '0001.vda.nbp.*still good.*: 0006, 0005; --salvage takes what is left' 1
+bad '0001.vda.nbp.*not known to be damaged.*: 0006, 0005; --salvage takes what is left' 1
 rm "$LAB_DIR/bad/streams/0002.vda.nbp"
-bad '0002.vda.nbp.*still good.*: 0006, 0005, 0001; --salvage takes what is left' 4
+bad '0002.vda.nbp.*not known to be damaged.*: 0006, 0005, 0001; --salvage takes what is left' 4
 rm "$LAB_DIR/bad/streams/0005.vdb.nbp"
-bad '0005.vdb.nbp.*still good.*: 0004, 0003, 0002, 0001; --salvage takes what is left' latest
+bad '0005.vdb.nbp.*not known to be damaged.*: 0004, 0003, 0002, 0001; --salvage takes what is left' latest
 rm "$LAB_DIR/bad/points/0002.json"
-bad '0002.*no record.*still good.*: 0006, 0005, 0001; --salvage takes what is left' 3
+bad '0002.*no record.*not known to be damaged.*: 0006, 0005, 0001; --salvage takes what is left' 3
 truncate -s -1 "$LAB_DIR/bad/streams/0004.vda.nbp"
-bad '0004.vda.nbp.*still good.*: 0006, 0005, 0003, 0002, 0001; --salvage takes what is left' 4
+bad '0004.vda.nbp.*not known to be damaged.*: 0006, 0005, 0003, 0002, 0001; --salvage takes what is left' 4
 cp "$LAB_DIR/bad/streams/0005.vda.nbp" "$LAB_DIR/bad/streams/0001.vda.nbp" # of another point
-bad '0001.vda.nbp.*still good.*: 0006, 0005; --salvage takes what is left' 2
+bad '0001.vda.nbp.*not known to be damaged.*: 0006, 0005; --salvage takes what is left' 2
 np_backup "$LAB_NAME" -l full -o "$LAB_DIR/other"
 cp "$LAB_DIR/other/streams/0001.vda.nbp" "$LAB_DIR/bad/streams/" # of another set
-bad '0001.vda.nbp.*still good.*: 0006, 0005; --salvage takes what is left' 4
+bad '0001.vda.nbp.*not known to be damaged.*: 0006, 0005; --salvage takes what is left' 4
 sed '/"sum"/d; s/"0002"/"0007"/g; s/0002\.vd/0007.vd/' "$set/points/0002.json" >"$LAB_DIR/bad/points/0007.json" # twice
 cp "$LAB_DIR/bad/streams/0002.vda.nbp" "$LAB_DIR/bad/streams/0007.vda.nbp"
 cp "$LAB_DIR/bad/streams/0002.vdb.nbp" "$LAB_DIR/bad/streams/0007.vdb.nbp"

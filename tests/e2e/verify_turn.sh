@@ -103,16 +103,18 @@ ln -s "$LAB_DIR/copy" "$state"
 days "$state"
 diff <(ls -A "$LAB_DIR/copy") <(ls -A "$set") || lab_fail "it followed a link"
 rm "$state"
-mkdir "$LAB_DIR/rel"
-# A path that is not absolute is none.
-cd "$LAB_DIR/rel" || exit 1
-(unset HOME && export XDG_STATE_HOME=rel && if [ "$LAB_KIND" = session ]; then days "neither XDG_STATE_HOME nor HOME is set"; fi) || exit 1
-cd / && rmdir "$LAB_DIR/rel" || lab_fail "it made $(ls "$LAB_DIR/rel")"
-
 if [ "$LAB_KIND" = session ]; then
     chmod a-w "$XDG_STATE_HOME"
     days "$state"
     chmod u+w "$XDG_STATE_HOME"
+    # A path that is not absolute is none.
+    mkdir "$LAB_DIR/rel" && cd "$LAB_DIR/rel" || exit 1
+    home=$HOME
+    unset HOME
+    XDG_STATE_HOME=rel
+    days "neither XDG_STATE_HOME nor HOME is set"
+    export HOME=$home
+    cd / && rmdir "$LAB_DIR/rel" || lab_fail "it made $(ls "$LAB_DIR/rel")"
     # Whatever the umask; and without XDG_STATE_HOME it is below HOME.
     unset XDG_STATE_HOME
     umask 277
