@@ -50,6 +50,7 @@ int np_blob_table_decode(const struct np_record *record, const char *name, struc
     }
     if (what == NULL)
         return 0;
-    return np_fail(err, NP_DAMAGED, "%s: record %ju (BLOB) at byte %ju: %s: the stream is damaged", name,
-                   (uintmax_t)header->number, (uintmax_t)header->pos, what);
+    np_fail(err, NP_DAMAGED, "%s: record %ju (BLOB) at byte %ju: %s: the stream is damaged", name,
+            (uintmax_t)header->number, (uintmax_t)header->pos, what);
+    return np_error_record(err, header->pos, header->number);
 }

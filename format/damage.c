@@ -36,7 +36,8 @@ int np_damage_record(const char *name, const struct np_record_header *header, co
         snprintf(where, sizeof(where), ", disk %s", disk->target);
     np_fail(err, NP_DAMAGED, "%s: record %ju (%s) at byte %ju%s: %s: the stream is damaged", name,
             (uintmax_t)header->number, np_record_type_name(header->type), (uintmax_t)header->pos, where, why);
-    return np_error_where(err, disk != NULL ? disk->target : NULL, from);
+    np_error_record(err, header->pos, header->number);
+    return np_error_range(err, disk != NULL ? disk->target : NULL, from, to - from);
 }
 
 int np_damage_range(const char *name, const struct np_meta_disk *disk, uint64_t from, uint64_t to,
@@ -44,5 +45,5 @@ int np_damage_range(const char *name, const struct np_meta_disk *disk, uint64_t 
 {
     np_fail(err, NP_DAMAGED, "%s: disk %s, guest bytes %ju to %ju: %s: the stream is damaged", name,
             disk->target, (uintmax_t)from, (uintmax_t)(to - 1), cause);
-    return np_error_where(err, disk->target, from);
+    return np_error_range(err, disk->target, from, to - from);
 }

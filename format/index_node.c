@@ -85,8 +85,9 @@ void np_index_node_child(const struct np_index_node *node, unsigned i, struct np
 static int damaged(const struct np_record_header *header, const char *name, const char *what,
                    struct np_error *err)
 {
-    return np_fail(err, NP_DAMAGED, "%s: record %ju (INDEX) at byte %ju: %s: the index is damaged", name,
-                   (uintmax_t)header->number, (uintmax_t)header->pos, what);
+    np_fail(err, NP_DAMAGED, "%s: record %ju (INDEX) at byte %ju: %s: the index is damaged", name,
+            (uintmax_t)header->number, (uintmax_t)header->pos, what);
+    return np_error_record(err, header->pos, header->number);
 }
 
 int np_index_node_expect(const struct np_index_node *node, const struct np_record_header *header,

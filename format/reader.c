@@ -57,7 +57,7 @@ static int read_header(struct np_reader *reader, struct np_error *err)
     char what[64];
     snprintf(what, sizeof(what), "the header of record %ju", (uintmax_t)reader->next_number);
     if (np_reader_input_read(&reader->input, bytes, sizeof(bytes), what, err) < 0)
-        return -1;
+        return np_error_record(err, pos, reader->next_number);
 
     struct np_record_header *header = &reader->current;
     if (np_record_decode(bytes, name, pos, header, err) < 0)
@@ -91,7 +91,7 @@ static int read_table(struct np_reader *reader, struct np_error *err)
     char what[64];
     describe(header, "table", what, sizeof(what));
     if (np_reader_input_read(&reader->input, reader->table, header->table_len, what, err) < 0)
-        return -1;
+        return np_error_record(err, header->pos, header->number);
     if (np_hash64(reader->table, header->table_len) != header->table_sum)
         return damaged(reader, header, "its table has a wrong checksum", err);
     reader->data_pending = true;
@@ -107,7 +107,7 @@ static int end_data(struct np_reader *reader, struct np_hash128 sum, struct np_e
     uint8_t padding[NP_RECORD_ALIGN];
     size_t size = (size_t)(header->pos + np_record_size(header) - reader->input.pos);
     if (np_reader_input_read(&reader->input, padding, size, "the padding of a record", err) < 0)
-        return -1;
+        return np_error_record(err, header->pos, header->number);
     if (!np_is_zero(padding, size))
         return damaged(reader, header, "its padding is not zero", err);
     reader->data_pending = false;
@@ -126,7 +126,7 @@ static int skip_data(struct np_reader *reader, struct np_error *err)
     describe(header, "data", what, sizeof(what));
     np_hash_stream_reset(reader->data);
     if (np_reader_input_skip(&reader->input, header->data_len, reader->data, also, what, err) < 0)
-        return -1;
+        return np_error_record(err, header->pos, header->number);
     return end_data(reader, np_hash_stream_get(reader->data), err);
 }
 
@@ -136,7 +136,7 @@ static int read_data(struct np_reader *reader, void *buffer, struct np_error *er
     char what[64];
     describe(header, "data", what, sizeof(what));
     if (np_reader_input_read(&reader->input, buffer, header->data_len, what, err) < 0)
-        return -1;
+        return np_error_record(err, header->pos, header->number);
     if (header->type == NP_RECORD_BLOB)
         np_hash_stream_add(reader->whole.blobs.hash, buffer, header->data_len);
     return end_data(reader, np_hash128(buffer, header->data_len), err);

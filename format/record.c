@@ -111,8 +111,9 @@ static void read_fields(const uint8_t bytes[NP_RECORD_HEADER_SIZE], struct np_re
 static int damaged(const char *name, uint64_t pos, const struct np_record_header *header, const char *what,
                    struct np_error *err)
 {
-    return np_fail(err, NP_DAMAGED, "%s: record %ju (%s) at byte %ju: %s: the stream is damaged", name,
-                   (uintmax_t)header->number, np_record_type_name(header->type), (uintmax_t)pos, what);
+    np_fail(err, NP_DAMAGED, "%s: record %ju (%s) at byte %ju: %s: the stream is damaged", name,
+            (uintmax_t)header->number, np_record_type_name(header->type), (uintmax_t)pos, what);
+    return np_error_record(err, pos, header->number);
 }
 
 static int refused(const char *name, uint64_t pos, const char *what, unsigned value, struct np_error *err)
@@ -196,14 +197,18 @@ int np_record_decode(const uint8_t bytes[NP_RECORD_HEADER_SIZE], const char *nam
                      struct np_record_header *header, struct np_error *err)
 {
     read_fields(bytes, header);
-    if (!np_record_begins(bytes))
-        return np_fail(err, NP_DAMAGED, "%s: no record begins at byte %ju: %s", name, (uintmax_t)pos,
-                       pos == 0 ? "this is not an nbdpull stream, or its beginning is damaged"
-                                : "the stream is damaged");
-    if (np_hash64(bytes, HEAD_SUM_AT) != header->head_sum)
-        return np_fail(err, NP_DAMAGED,
-                       "%s: header of the record at byte %ju has a wrong checksum: the stream is damaged",
-                       name, (uintmax_t)pos);
+    if (!np_record_begins(bytes)) {
+        np_fail(err, NP_DAMAGED, "%s: no record begins at byte %ju: %s", name, (uintmax_t)pos,
+                pos == 0 ? "this is not an nbdpull stream, or its beginning is damaged"
+                         : "the stream is damaged");
+        return np_error_record(err, pos, NP_ANY_NUMBER);
+    }
+    if (np_hash64(bytes, HEAD_SUM_AT) != header->head_sum) {
+        np_fail(err, NP_DAMAGED,
+                "%s: header of the record at byte %ju has a wrong checksum: the stream is damaged", name,
+                (uintmax_t)pos);
+        return np_error_record(err, pos, NP_ANY_NUMBER);
+    }
     if (header->version != NP_FORMAT_VERSION)
         return refused(name, pos, "format version", header->version, err);
     if (np_get_le32(bytes + 52) != 0)
@@ -219,13 +224,15 @@ int np_record_expect(const struct np_record_header *header, const char *name, ui
     if (header->stream_id != stream_id)
         return damaged(name, pos, header, "it belongs to another stream", err);
     if (header->pos != pos)
-        return np_fail(err, NP_DAMAGED,
-                       "%s: record at byte %ju was written for byte %ju: bytes are missing, doubled or moved",
-                       name, (uintmax_t)pos, (uintmax_t)header->pos);
-    if (number != NP_ANY_NUMBER && header->number != number)
-        return np_fail(err, NP_DAMAGED,
-                       "%s: record at byte %ju has number %ju where %ju must stand: records are missing, "
-                       "doubled or moved",
-                       name, (uintmax_t)pos, (uintmax_t)header->number, (uintmax_t)number);
-    return 0;
+        np_fail(err, NP_DAMAGED,
+                "%s: record at byte %ju was written for byte %ju: bytes are missing, doubled or moved", name,
+                (uintmax_t)pos, (uintmax_t)header->pos);
+    else if (number != NP_ANY_NUMBER && header->number != number)
+        np_fail(err, NP_DAMAGED,
+                "%s: record at byte %ju has number %ju where %ju must stand: records are missing, "
+                "doubled or moved",
+                name, (uintmax_t)pos, (uintmax_t)header->number, (uintmax_t)number);
+    else
+        return 0;
+    return np_error_record(err, pos, header->number);
 }

@@ -29,6 +29,7 @@ static int damaged(const struct np_record *record, const char *name, const char 
     np_fail(err, NP_DAMAGED, "%s: record %ju (%s) at byte %ju, guest byte %ju: %s: the stream is damaged",
             name, (uintmax_t)header->number, np_record_type_name(header->type), (uintmax_t)header->pos,
             (uintmax_t)header->offset, what);
+    np_error_record(err, header->pos, header->number);
     return np_error_where(err, NULL, header->offset);
 }
 

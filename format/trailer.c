@@ -64,9 +64,9 @@ void np_trailer_dir_blob(const struct np_dir *dir, uint32_t i, struct np_place *
 static int damaged(const struct np_record_header *header, const char *name, const char *what,
                    struct np_error *err)
 {
-    return np_fail(err, NP_DAMAGED, "%s: record %ju (%s) at byte %ju: %s: the stream is damaged", name,
-                   (uintmax_t)header->number, np_record_type_name(header->type), (uintmax_t)header->pos,
-                   what);
+    np_fail(err, NP_DAMAGED, "%s: record %ju (%s) at byte %ju: %s: the stream is damaged", name,
+            (uintmax_t)header->number, np_record_type_name(header->type), (uintmax_t)header->pos, what);
+    return np_error_record(err, header->pos, header->number);
 }
 
 static const char *wrong_totals(const struct np_totals *totals)

@@ -93,6 +93,7 @@ static int damaged(const struct np_record_header *header, const char *name, cons
     np_fail(err, NP_DAMAGED,
             "%s: record %ju (DATA) at byte %ju, window at guest byte %ju: %s: the stream is damaged", name,
             (uintmax_t)header->number, (uintmax_t)header->pos, (uintmax_t)header->offset, what);
+    np_error_record(err, header->pos, header->number);
     return np_error_where(err, NULL, header->offset);
 }
 
@@ -141,6 +142,7 @@ static int expand_payload(const struct np_record *record, const char *name, void
         return 0;
     np_error_context(err, "%s: record %ju (DATA) at byte %ju, window at guest byte %ju", name,
                      (uintmax_t)header->number, (uintmax_t)header->pos, (uintmax_t)header->offset);
+    np_error_record(err, header->pos, header->number);
     return np_error_where(err, NULL, header->offset);
 }
 
@@ -152,7 +154,8 @@ static int wrong_hash(const struct np_record_header *header, const char *name, u
             "for them",
             name, (uintmax_t)header->number, (uintmax_t)header->pos, (uintmax_t)offset,
             (uintmax_t)(offset + length - 1));
-    return np_error_where(err, NULL, offset);
+    np_error_record(err, header->pos, header->number);
+    return np_error_range(err, NULL, offset, length);
 }
 
 int np_window_expand(const struct np_geometry *geometry, const struct np_record *record, const char *name,

@@ -244,7 +244,7 @@ struct np_verify_damage {
     char file[128];              /**< relative to the set; the stream of a file; "" */
     char disk[NP_TARGET_MAX];    /**< "" */
     uint64_t pos, number;        /**< of the record; NP_NO_OFFSET: it is about none, or not known */
-    uint64_t offset, length;     /**< guest bytes; a length of 0: about none */
+    uint64_t offset, length;     /**< guest bytes; NP_NO_OFFSET: about none; a length of 0: not known */
     char *message;               /**< owned; one line */
     bool *affects;               /**< owned; for each point of the result */
 };
@@ -266,10 +266,11 @@ struct np_verify_result {
     char domain[256];
     char image_point[NP_POINT_ID_MAX]; /**< whose disk an image was compared with; "": it has no id */
     struct np_points points;           /**< owned */
+    bool of_set;                       /**< the points are a set's; else of one stream */
     struct np_verify_lost *lost;       /**< owned; points that are not among them; at most NP_VERIFY_SHOWN */
     size_t lost_count;
     enum np_verify_state *states;     /**< owned; for each of them */
-    struct np_verify_damage *damages; /**< owned; at most NP_VERIFY_SHOWN */
+    struct np_verify_damage *damages; /**< owned; by point, file, position; the first NP_VERIFY_SHOWN */
     size_t damage_count;              /**< of the list */
     uint64_t damaged, unchecked;      /**< all of them */
     struct np_verify_counts counts;

@@ -35,13 +35,15 @@ struct np_error {
     enum np_class class;
     int signal;                         /**< NP_INTERRUPTED: the signal's number */
     uint64_t offset;                    /**< guest byte offset the error is about, or NP_NO_OFFSET */
+    uint64_t length;                    /**< guest bytes from there; 0: not known */
+    uint64_t pos, number;               /**< of the record of a stream it is about, or NP_NO_OFFSET */
     char disk[NP_ERROR_DISK_MAX];       /**< target name of the disk, or "" */
     char message[NP_ERROR_MESSAGE_MAX]; /**< one line: what, where, cause, what to do next */
 };
 
 #define NP_ERROR_INIT                                                                                        \
     {                                                                                                        \
-        .class = NP_OK, .offset = NP_NO_OFFSET                                                               \
+        .class = NP_OK, .offset = NP_NO_OFFSET, .pos = NP_NO_OFFSET, .number = NP_NO_OFFSET                  \
     }
 
 /**
@@ -69,6 +71,17 @@ int np_error_context(struct np_error *err, const char *format, ...) __attribute_
  * @return -1
  */
 int np_error_where(struct np_error *err, const char *target, uint64_t offset);
+
+/** As np_error_where, and how many guest bytes from there. */
+int np_error_range(struct np_error *err, const char *target, uint64_t offset, uint64_t length);
+
+/**
+ * Say which record of a stream the error is about, unless a deeper caller said so already.
+ * @param pos    bytes from the stream's beginning
+ * @param number NP_NO_OFFSET: not known
+ * @return -1
+ */
+int np_error_record(struct np_error *err, uint64_t pos, uint64_t number);
 
 /** Documented exit status of an error; 0 for NP_OK. */
 int np_error_exit_status(const struct np_error *err);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* ---- point records that are no good ---- */
 
@@ -95,11 +96,9 @@ static void add_bad_point(const struct np_verify_request *request, struct np_led
     struct np_verify_result *result = ledger->result;
     const struct np_fault fault = {
         .scope = NP_FAULT_NONE, .pos = NP_NO_OFFSET, .number = NP_NO_OFFSET, .error = bad->error};
-    size_t before = result->damage_count;
-    np_ledger_add(ledger, NULL, &fault);
+    struct np_verify_damage *damage = np_ledger_add(ledger, NULL, &fault);
     if (bad->id[0] != '\0')
         add_lost(result, bad);
-    struct np_verify_damage *damage = before < result->damage_count ? &result->damages[before] : NULL;
     if (damage != NULL && bad->id[0] != '\0') {
         snprintf(damage->point, sizeof(damage->point), "%s", bad->id);
         snprintf(damage->file, sizeof(damage->file), "points/%s.json", bad->id);
@@ -309,6 +308,7 @@ static int verify_origin(const struct np_verify_request *request, struct np_veri
         return -1;
     snprintf(result->domain, sizeof(result->domain), "%s", origin.domain);
     result->points = origin.points; /* the result's own from the end of this function on */
+    result->of_set = origin.set != NULL;
     struct check check = {.request = request, .result = result, .ledger = &ledger, .origin = &origin};
     int done = run_checks(&check, &bad, err);
     origin.points = (struct np_points){0};
@@ -367,6 +367,15 @@ static int conclude(const struct np_verify_request *request, const struct np_ver
     return 0;
 }
 
+/* The file of what could not be opened: the stream, or of a set, whose points have messages of their own,
+ * set.json, where that is what is told of. */
+static const char *file_of_end(const struct np_verify_request *request, const struct np_error *err)
+{
+    struct stat st;
+    bool set = stat(request->input, &st) == 0 && S_ISDIR(st.st_mode);
+    return !set ? request->input : strstr(err->message, "set.json") != NULL ? "set.json" : "";
+}
+
 /* Damage that ended all, before it was known what there is. @return false: the error is what is told, as of
  * an image, of which it says all */
 static bool list_end(const struct np_verify_request *request, struct np_verify_result *result,
@@ -378,7 +387,9 @@ static bool list_end(const struct np_verify_request *request, struct np_verify_r
         .scope = NP_FAULT_NONE, .pos = NP_NO_OFFSET, .number = NP_NO_OFFSET, .error = *err};
     if (np_ledger_init(&ledger, result, &ignored) < 0)
         return false;
-    np_ledger_add(&ledger, NULL, &fault);
+    struct np_verify_damage *damage = np_ledger_add(&ledger, NULL, &fault);
+    if (damage != NULL && request->image == NULL)
+        snprintf(damage->file, sizeof(damage->file), "%s", file_of_end(request, err));
     return request->image == NULL;
 }
 
@@ -408,6 +419,7 @@ int np_app_verify(const struct np_verify_request *request, struct np_verify_resu
     if (done < 0 && !listed) /* the damage decides what is returned */
         np_log_warning("%s", err->message);
     *err = (struct np_error)NP_ERROR_INIT;
+    np_ledger_sort(result);
     return conclude(request, result, err);
 }
 

@@ -63,32 +63,82 @@ struct np_ledger_slot *np_ledger_slot_of(struct np_ledger *ledger, const struct 
 
 /* ---- what a person is told ---- */
 
-/* A place in the list, or NULL when it is full: then it is only counted. */
-static struct np_verify_damage *new_damage(struct np_ledger *ledger, const struct np_error *err)
+static int compare_numbers(uint64_t a, uint64_t b)
+{
+    return a < b ? -1 : a > b;
+}
+
+static int compare_damages(const void *a, const void *b)
+{
+    const struct np_verify_damage *x = a, *y = b;
+    int order = np_point_id_compare(x->point, y->point);
+    order = order != 0 ? order : strcmp(x->file, y->file);
+    order = order != 0 ? order : compare_numbers(x->pos, y->pos);
+    order = order != 0 ? order : strcmp(x->disk, y->disk);
+    order = order != 0 ? order : compare_numbers(x->offset, y->offset);
+    return order != 0 ? order : strcmp(x->message, y->message);
+}
+
+void np_ledger_sort(struct np_verify_result *result)
+{
+    if (result->damage_count > 1)
+        qsort(result->damages, result->damage_count, sizeof(*result->damages), compare_damages);
+}
+
+/* Of a full list, the place of the last one, if that comes behind `damage`: workers find things in any order,
+ * and which of them are listed must not depend on it. Its marks count from now on, and no more. */
+static struct np_verify_damage *last_behind(struct np_ledger *ledger, const struct np_verify_damage *damage)
+{
+    struct np_verify_damage *list = ledger->result->damages, *last = &list[0];
+    for (size_t i = 1; i < ledger->result->damage_count; i++)
+        if (compare_damages(&list[i], last) > 0)
+            last = &list[i];
+    if (compare_damages(last, damage) <= 0)
+        return NULL;
+    for (size_t i = 0; i < ledger->mark_count; i++)
+        if (ledger->marks[i].damage == (size_t)(last - list))
+            ledger->marks[i].damage = SIZE_MAX;
+    free(last->message);
+    free(last->affects);
+    return last;
+}
+
+/* Count it, and list it. @return its place in the list, or NULL when others are listed */
+static struct np_verify_damage *list_damage(struct np_ledger *ledger, const struct np_verify_damage *damage,
+                                            const struct np_error *err)
 {
     struct np_verify_result *result = ledger->result;
-    bool unchecked = err->class != NP_DAMAGED;
-    *(unchecked ? &result->unchecked : &result->damaged) += 1;
-    if (result->damage_count == NP_VERIFY_SHOWN)
-        return NULL;
-    struct np_verify_damage *damage = &result->damages[result->damage_count];
-    *damage = (struct np_verify_damage){
-        .unchecked = unchecked, .pos = NP_NO_OFFSET, .number = NP_NO_OFFSET, .message = strdup(err->message)};
-    damage->affects = calloc(result->points.count + 1, sizeof(*damage->affects));
-    if (damage->message == NULL || damage->affects == NULL) {
-        free(damage->message);
-        free(damage->affects);
+    struct np_verify_damage made = *damage;
+    made.unchecked = err->class != NP_DAMAGED;
+    *(made.unchecked ? &result->unchecked : &result->damaged) += 1;
+    made.message = strdup(err->message);
+    made.affects = calloc(result->points.count + 1, sizeof(*made.affects));
+    struct np_verify_damage *place = NULL;
+    if (made.message != NULL && made.affects != NULL)
+        place = result->damage_count < NP_VERIFY_SHOWN ? &result->damages[result->damage_count++]
+                                                       : last_behind(ledger, &made);
+    if (place == NULL) {
+        free(made.message);
+        free(made.affects);
         return NULL;
     }
-    snprintf(damage->disk, sizeof(damage->disk), "%s", err->disk);
-    result->damage_count++;
+    *place = made;
+    return place;
+}
+
+/* What the error knows of its place. */
+static struct np_verify_damage damage_of(const struct np_error *err)
+{
+    struct np_verify_damage damage = {
+        .pos = err->pos, .number = err->number, .offset = err->offset, .length = err->length};
+    snprintf(damage.disk, sizeof(damage.disk), "%s", err->disk);
     return damage;
 }
 
 static void name_slot(const struct np_ledger *ledger, const struct np_ledger_slot *slot,
                       struct np_verify_damage *damage)
 {
-    if (damage == NULL || slot == NULL)
+    if (slot == NULL)
         return;
     snprintf(damage->point, sizeof(damage->point), "%s", ledger->result->points.list[slot->point].id);
     snprintf(damage->file, sizeof(damage->file), "%s", slot->disk->file);
@@ -132,18 +182,23 @@ static void add_mark(struct np_ledger *ledger, const struct np_ledger_slot *slot
     crowded->crowded = true;
 }
 
-void np_ledger_add(struct np_ledger *ledger, const struct np_ledger_slot *slot, const struct np_fault *fault)
+struct np_verify_damage *np_ledger_add(struct np_ledger *ledger, const struct np_ledger_slot *slot,
+                                       const struct np_fault *fault)
 {
-    struct np_verify_damage *damage = new_damage(ledger, &fault->error);
-    name_slot(ledger, slot, damage);
-    if (damage != NULL) {
-        damage->pos = fault->pos;
-        damage->number = fault->number;
-        damage->offset = fault->offset;
-        damage->length = fault->length;
+    struct np_verify_damage found = damage_of(&fault->error);
+    if (fault->pos != NP_NO_OFFSET) {
+        found.pos = fault->pos;
+        found.number = fault->number;
     }
+    if (fault->length > 0) {
+        found.offset = fault->offset;
+        found.length = fault->length;
+    }
+    name_slot(ledger, slot, &found);
+    struct np_verify_damage *damage = list_damage(ledger, &found, &fault->error);
     if (slot != NULL && fault->scope != NP_FAULT_NONE)
         add_mark(ledger, slot, fault, damage != NULL ? (size_t)(damage - ledger->result->damages) : SIZE_MAX);
+    return damage;
 }
 
 static void set_state(struct np_ledger *ledger, size_t point, bool unchecked)
@@ -163,8 +218,9 @@ void np_ledger_add_broken(struct np_ledger *ledger, size_t point, const struct n
         if (strcmp(ledger->result->damages[i].message, err->message) == 0)
             damage = &ledger->result->damages[i];
     if (damage == NULL) {
-        damage = new_damage(ledger, err);
-        name_slot(ledger, np_ledger_slot_of(ledger, disk), damage);
+        struct np_verify_damage found = damage_of(err);
+        name_slot(ledger, np_ledger_slot_of(ledger, disk), &found);
+        damage = list_damage(ledger, &found, err);
     }
     if (damage != NULL)
         damage->affects[point] = true;

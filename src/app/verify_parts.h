@@ -39,13 +39,16 @@ struct np_ledger {
 
 /** @param points of the result; every disk that is stored gets a slot */
 int np_ledger_init(struct np_ledger *ledger, struct np_verify_result *result, struct np_error *err);
+/** What was told, in an order that does not depend on which worker was faster. Nothing is added behind. */
+void np_ledger_sort(struct np_verify_result *result);
 void np_ledger_clear(struct np_ledger *ledger); /**< takes a zeroed struct */
 
 /** The slot of a stored disk of one of the points. */
 struct np_ledger_slot *np_ledger_slot_of(struct np_ledger *ledger, const struct np_point_disk *disk);
 
-/** Note a fault of a slot's stream. @param slot NULL: of none */
-void np_ledger_add(struct np_ledger *ledger, const struct np_ledger_slot *slot, const struct np_fault *fault);
+/** Note a fault of a slot's stream. @param slot NULL: of none. @return its place in the list, or NULL */
+struct np_verify_damage *np_ledger_add(struct np_ledger *ledger, const struct np_ledger_slot *slot,
+                                       const struct np_fault *fault);
 
 /**
  * Note that a point cannot be followed to its root; once for all points that fail with the same message.

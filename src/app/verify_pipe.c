@@ -132,10 +132,15 @@ int np_verify_pipe(const struct np_verify_request *request, struct np_verify_res
     }
     const struct np_fault fault = {
         .scope = NP_FAULT_STREAM, .pos = NP_NO_OFFSET, .number = NP_NO_OFFSET, .error = mine};
-    np_ledger_add(&ledger, NULL, &fault);
-    for (size_t i = 0; i < result->points.count; i++)
-        result->damages[0].affects[i] = result->damage_count > 0;
-    if (result->points.count > 0)
-        result->states[0] = NP_VERIFY_AFFECTED;
+    struct np_verify_damage *damage = np_ledger_add(&ledger, NULL, &fault);
+    if (damage != NULL)
+        snprintf(damage->file, sizeof(damage->file), "-");
+    if (result->points.count == 0)
+        return 0;
+    result->states[0] = NP_VERIFY_AFFECTED;
+    if (damage != NULL) {
+        damage->affects[0] = true;
+        snprintf(damage->point, sizeof(damage->point), "%s", result->points.list[0].id);
+    }
     return 0;
 }

@@ -61,6 +61,22 @@ int np_error_where(struct np_error *err, const char *target, uint64_t offset)
     return -1;
 }
 
+int np_error_range(struct np_error *err, const char *target, uint64_t offset, uint64_t length)
+{
+    if (offset != NP_NO_OFFSET && err->offset == NP_NO_OFFSET)
+        err->length = length;
+    return np_error_where(err, target, offset);
+}
+
+int np_error_record(struct np_error *err, uint64_t pos, uint64_t number)
+{
+    if (err->pos == NP_NO_OFFSET) {
+        err->pos = pos;
+        err->number = number;
+    }
+    return -1;
+}
+
 int np_error_exit_status(const struct np_error *err)
 {
     return err->class == NP_INTERRUPTED ? 128 + err->signal : (int)err->class;

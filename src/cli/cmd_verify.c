@@ -311,11 +311,13 @@ static struct json_object *damage_object(const struct rows *rows, const struct n
     np_report_string(to, "disk", damage->disk);
     add_known(to, "pos", damage->pos, true);
     add_known(to, "record", damage->number, true);
-    add_known(to, "offset", damage->offset, damage->length > 0);
+    add_known(to, "offset", damage->offset, true);
     add_known(to, "length", damage->length, damage->length > 0);
-    for (size_t i = 0; i < rows->count; i++)
+    for (size_t i = 0; i < rows->count; i++) {
+        const char *id = rows->list[i].id; /* a copy has none */
         if (is_meant(&rows->list[i], &affected))
-            json_object_array_add(affects, np_report_text(rows->list[i].id));
+            json_object_array_add(affects, id[0] != '\0' ? np_report_text(id) : NULL);
+    }
     np_report_add(to, "affects", affects);
     return to;
 }

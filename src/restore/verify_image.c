@@ -318,5 +318,5 @@ int np_verify_image(const struct np_verify_image_options *options, struct np_cha
     np_fail(err, NP_DAMAGED, "%s: it is not disk %s of that point: guest bytes %ju to %ju differ first",
             options->image, options->target, (uintmax_t)compare.differs_at,
             (uintmax_t)(compare.differs_to - 1));
-    return np_error_where(err, options->target, compare.differs_at);
+    return np_error_range(err, options->target, compare.differs_at, compare.differs_to - compare.differs_at);
 }
