@@ -346,8 +346,9 @@ static int check_part(const struct np_verify_result *result, struct np_error *er
 {
     if (result->part <= result->parts)
         return 0;
-    return np_fail(err, NP_USAGE, "--sample-part: there are %u parts of that size, and no part %u",
-                   result->parts, result->part);
+    return np_fail(err, NP_USAGE, "--sample-part: there %s %u part%s of that size, and no part %u",
+                   result->parts == 1 ? "is" : "are", result->parts, result->parts == 1 ? "" : "s",
+                   result->part);
 }
 
 /* ---- the whole ---- */
@@ -355,6 +356,11 @@ static int check_part(const struct np_verify_result *result, struct np_error *er
 static int conclude(const struct np_verify_request *request, const struct np_verify_result *result,
                     struct np_error *err)
 {
+    if (strcmp(request->input, "-") == 0 && result->damaged > 0)
+        return np_fail(
+            err, NP_DAMAGED,
+            "standard input: damaged, and checking ended there: what is behind the first damage was "
+            "not looked at");
     const char *what = strcmp(request->input, "-") == 0 ? "standard input" : request->input;
     if (result->damaged > 0)
         return np_fail(err, NP_DAMAGED, "%s: damaged in %ju place%s%s", what, (uintmax_t)result->damaged,

@@ -44,10 +44,24 @@ static void free_reader(struct np_reader **reader)
     np_reader_free(*reader);
 }
 
+static void show_progress(const struct np_progress_hook *hook, uint64_t pos)
+{
+    const struct np_progress progress = {.target = "", .done = pos};
+    if (hook->show != NULL)
+        hook->show(hook->ctx, &progress);
+}
+
+static void show_deep(void *ctx, const struct np_restore_counts *counts)
+{
+    show_progress(ctx, counts->covered);
+}
+
 static int read_deep(const struct np_verify_request *request, struct np_reader *reader, struct np_error *err)
 {
     const struct np_meta *meta = np_reader_meta(reader);
-    const struct np_restore_options options = {.workers = request->workers, .cancel = request->cancel};
+    struct np_progress_hook hook = request->progress;
+    const struct np_restore_options options = {
+        .workers = request->workers, .cancel = request->cancel, .progress = show_deep, .progress_ctx = &hook};
     struct np_restore_counts counts;
     char target; /* only its address is used */
     NP_AUTO_FREE struct np_restore_disk *disks = calloc(meta->disk_count, sizeof(*disks));
@@ -67,11 +81,9 @@ static int read_sums(const struct np_verify_request *request, struct np_reader *
     struct np_record record;
     int more;
     while ((more = np_reader_next(reader, &record, err)) > 0) {
-        const struct np_progress progress = {.target = "", .done = np_reader_pos(reader)};
         if (np_cancel_check(request->cancel, err) < 0)
             return -1;
-        if (request->progress.show != NULL)
-            request->progress.show(request->progress.ctx, &progress);
+        show_progress(&request->progress, np_reader_pos(reader));
     }
     return more;
 }

@@ -81,7 +81,8 @@ static void print_steps(const struct np_repair_result *result)
         print_step(step, i < result->done);
     }
     if (result->step_count == 0)
-        np_output_line(stdout, "nothing to repair");
+        np_output_line(stdout, "nothing to repair: set.json and all point records are sound (no payload was "
+                               "read; \"nbdpull verify\" does that)");
 }
 
 static int parse(struct arguments *arguments, int argc, char **argv, struct np_error *err)

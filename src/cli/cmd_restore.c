@@ -184,7 +184,7 @@ static void print_plan(const struct np_restore_result *result)
     }
 }
 
-static void print_summary(const struct np_restore_result *result)
+static void print_summary(const struct np_restore_result *result, bool verified)
 {
     char size[NP_SIZE_TEXT], data[NP_SIZE_TEXT];
     np_output_line(stdout, "%s: point %s%sof %s, %.1f s", result->domain, result->point,
@@ -195,6 +195,10 @@ static void print_summary(const struct np_restore_result *result)
                        np_output_size(result->disks[i].data_bytes, data));
     for (size_t i = 0; i < result->file_count; i++)
         np_output_line(stdout, "  %s", result->files[i]);
+    if (verified)
+        np_output_line(stdout, "  verified: %s read back, and %s as the backup has %s",
+                       result->disk_count == 1 ? "the image was" : "all images were",
+                       result->disk_count == 1 ? "is" : "are", result->disk_count == 1 ? "it" : "them");
 }
 
 static int run(struct np_context *context, int argc, char **argv, struct np_error *err)
@@ -227,7 +231,7 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
     if (arguments.request.dry_run)
         print_plan(&result);
     else if (!arguments.common.quiet && isatty(STDOUT_FILENO))
-        print_summary(&result);
+        print_summary(&result, arguments.request.verify);
     return done;
 }
 

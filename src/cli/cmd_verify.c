@@ -218,6 +218,12 @@ static const char *list_points(const struct rows *rows, struct choice choice, ch
     return text;
 }
 
+/* What must be said wherever something is called good. */
+static const char *unread_of(const struct np_verify_request *request)
+{
+    return request->depth == NP_VERIFY_QUICK ? " (no payload was read)" : "";
+}
+
 static void print_damage(const struct rows *rows, const struct np_verify_damage *damage)
 {
     char message[NP_ERROR_MESSAGE_MAX], affected[LIST_TEXT], others[LIST_TEXT];
@@ -237,7 +243,7 @@ static void print_damage(const struct rows *rows, const struct np_verify_damage 
         np_output_line(stdout, "; affects %s and so all", affected);
 }
 
-static void print_states(const struct rows *rows)
+static void print_states(const struct rows *rows, const char *unread)
 {
     static const struct {
         enum np_verify_state state;
@@ -250,10 +256,68 @@ static void print_states(const struct rows *rows)
     char list[LIST_TEXT];
     for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
         if (list_points(rows, (struct choice){.state = states[i].state}, list)[0] != '\0')
-            np_output_line(stdout, "restore points %s: %s", states[i].words, list);
+            np_output_line(stdout, "restore points %s: %s%s", states[i].words, list,
+                           states[i].state == NP_VERIFY_GOOD ? unread : "");
 }
 
-static void print_damages(const struct np_verify_result *result)
+static void print_part(const struct np_verify_result *result)
+{
+    if (result->parts > 1)
+        np_output_line(stdout, "  part %u of %u: %ju of %ju payload%s", result->part, result->parts,
+                       (uintmax_t)result->counts.checked, (uintmax_t)result->counts.payloads,
+                       result->counts.payloads == 1 ? "" : "s");
+}
+
+static bool is_of_record(const struct np_verify_result *result, const struct np_verify_damage *damage)
+{
+    return (result->of_set && strncmp(damage->file, "points/", 7) == 0) ||
+           strcmp(damage->file, "set.json") == 0;
+}
+
+/* NULL: a point about which nothing is known */
+static bool is_affected(const struct np_verify_result *result, const struct row *row, bool by_record)
+{
+    for (size_t i = 0; i < result->damage_count; i++) {
+        const struct np_verify_damage *damage = &result->damages[i];
+        const struct choice affected = {.damage = damage, .affected = true};
+        if (!damage->unchecked && is_of_record(result, damage) == by_record &&
+            (row == NULL || is_meant(row, &affected)))
+            return true;
+    }
+    return false;
+}
+
+/* Is some point affected by a stream alone? Where a record is no good, its message says what mends it, and
+ * with it what builds on that point. */
+static bool is_stream_damaged(const struct rows *rows, const struct np_verify_result *result)
+{
+    for (size_t i = 0; i < rows->count; i++)
+        if (is_affected(result, &rows->list[i], false) && !is_affected(result, &rows->list[i], true))
+            return true;
+    return rows->count == 0 && is_affected(result, NULL, false);
+}
+
+static void print_next_step(const struct np_verify_request *request, const struct rows *rows,
+                            const struct np_verify_result *result)
+{
+    char good[LIST_TEXT];
+    if (!is_stream_damaged(rows, result))
+        return;
+    if (strcmp(request->input, "-") == 0)
+        np_output_line(stdout, "what to do: keep what comes from the pipe in a file; "
+                               "\"nbdpull restore -i FILE --salvage\" takes what is left");
+    else if (!result->of_set)
+        np_output_line(stdout, "what to do: \"nbdpull restore --salvage\" takes what is left");
+    else if (list_points(rows, (struct choice){.state = NP_VERIFY_GOOD}, good)[0] != '\0')
+        np_output_line(stdout, "what to do: \"nbdpull restore --until POINT\" restores a good point exactly, "
+                               "with --salvage what is left of another; "
+                               "\"nbdpull backup -l full\" begins a new chain");
+    else
+        np_output_line(stdout, "what to do: \"nbdpull restore --until POINT --salvage\" takes what is left "
+                               "of a point; \"nbdpull backup -l full\" begins a new chain");
+}
+
+static void print_damages(const struct np_verify_request *request, const struct np_verify_result *result)
 {
     NP_CLEANUP(rows_clear) struct rows rows = rows_of(result);
     for (size_t i = 0; i < result->damage_count; i++)
@@ -261,22 +325,24 @@ static void print_damages(const struct np_verify_result *result)
     uint64_t all = result->damaged + result->unchecked;
     if (all > result->damage_count)
         np_output_line(stdout, "and %ju more", (uintmax_t)(all - result->damage_count));
-    if (all > 0)
-        print_states(&rows);
+    if (all == 0)
+        return;
+    print_states(&rows, unread_of(request));
+    print_part(result);
+    print_next_step(request, &rows, result);
 }
 
-static void print_summary(const struct np_verify_result *result)
+static void print_summary(const struct np_verify_request *request, const struct np_verify_result *result)
 {
     char size[NP_SIZE_TEXT], read[NP_SIZE_TEXT], list[LIST_TEXT];
     NP_CLEANUP(rows_clear) struct rows rows = rows_of(result);
     list_points(&rows, (struct choice){.state = NP_VERIFY_GOOD}, list);
-    np_output_line(stdout, "%s: good: %s", result->domain, list[0] != '\0' ? list : "no restore point");
-    np_output_line(stdout, "  %ju streams, %s, %s of payload read, %.1f s", (uintmax_t)result->streams,
-                   np_output_size(result->counts.pos, size), np_output_size(result->counts.read, read),
-                   result->seconds);
-    if (result->parts > 1)
-        np_output_line(stdout, "  part %u of %u: %ju of %ju payloads", result->part, result->parts,
-                       (uintmax_t)result->counts.checked, (uintmax_t)result->counts.payloads);
+    np_output_line(stdout, "%s: good: %s%s", result->domain, list[0] != '\0' ? list : "no restore point",
+                   unread_of(request));
+    np_output_line(stdout, "  %ju stream%s, %s, %s of payload read, %.1f s", (uintmax_t)result->streams,
+                   result->streams == 1 ? "" : "s", np_output_size(result->counts.pos, size),
+                   np_output_size(result->counts.read, read), result->seconds);
+    print_part(result);
 }
 
 /* ---- for machines ---- */
@@ -399,7 +465,7 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
     if (arguments.common.json)
         return done;
     if (arguments.request.image == NULL)
-        print_damages(&result);
+        print_damages(&arguments.request, &result);
     if (done < 0 || arguments.common.quiet || !isatty(STDOUT_FILENO))
         return done;
     if (arguments.request.image != NULL)
@@ -407,7 +473,7 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
                        arguments.request.disks.list[0],
                        result.image_point[0] != '\0' ? "point " : "the only point in it", result.image_point);
     else
-        print_summary(&result);
+        print_summary(&arguments.request, &result);
     return done;
 }
 
