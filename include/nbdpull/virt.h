@@ -118,10 +118,13 @@ struct np_domain_disks {
     size_t count;
 };
 
-/** Read the disks of the running domain, of the definition when it is off. @param disks out, owned:
- * np_domain_disks_clear */
+/** Read the disks of the running domain; when it is off those that it starts with: of its saved memory, or of
+ * the definition. @param disks out, owned: np_domain_disks_clear */
 int np_domain_disks(struct np_domain *domain, struct np_domain_disks *disks, struct np_error *err);
 void np_domain_disks_clear(struct np_domain_disks *disks); /**< takes a zeroed struct */
+
+/** @return borrowed from the list; NULL: none has this target name */
+const struct np_domain_disk *np_domain_disk_of(const struct np_domain_disks *disks, const char *target);
 
 /**
  * Bytes that a disk's images take on the host, those of its backing chain too: about what a full reads. It is
@@ -134,6 +137,9 @@ int np_domain_allocation(struct np_domain *domain, const char *target, bool *kno
 /** The XML without secrets. @param live that of the running domain, else the inactive one. @param xml out,
  * owned */
 int np_domain_xml(struct np_domain *domain, bool live, char **xml, struct np_error *err);
+
+/** As np_domain_xml, of a domain that is off: what it goes on with from its saved memory. */
+int np_domain_saved_xml(struct np_domain *domain, char **xml, struct np_error *err);
 
 /** Path of the NVRAM file of a domain XML; *path NULL when it has none. @param path out, owned (free) */
 int np_xml_nvram(const char *domain_xml, char **path, struct np_error *err);

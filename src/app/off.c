@@ -8,14 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct np_domain_disk *find_disk(const struct np_domain_disks *disks, const char *target)
-{
-    for (size_t i = 0; i < disks->count; i++)
-        if (strcmp(disks->list[i].target, target) == 0)
-            return &disks->list[i];
-    return NULL;
-}
-
 int np_off_check_disk(const struct np_domain_disk *disk, struct np_error *err)
 {
     if (disk->why_running == NULL)
@@ -83,12 +75,12 @@ static int delete_off(struct np_domain *domain, const void *what, bool *was, str
     if (np_domain_disks(domain, &disks, err) < 0 || find_targets(domain, name, &disks, &targets, err) < 0)
         return -1;
     for (size_t i = 0; i < targets.count; i++) {
-        const struct np_domain_disk *disk = find_disk(&disks, targets.list[i]);
+        const struct np_domain_disk *disk = np_domain_disk_of(&disks, targets.list[i]);
         if (disk != NULL && disk->source != NULL && check_reachable(disk, name, err) < 0)
             return -1;
     }
     for (size_t i = 0; i < targets.count; i++) {
-        const struct np_domain_disk *disk = find_disk(&disks, targets.list[i]);
+        const struct np_domain_disk *disk = np_domain_disk_of(&disks, targets.list[i]);
         if (disk != NULL && disk->source != NULL && strcmp(disk->format, "qcow2") == 0 &&
             np_image_file_bitmap_remove(disk->source, name, was, err) < 0)
             return -1;
@@ -100,7 +92,7 @@ static int delete_off(struct np_domain *domain, const void *what, bool *was, str
 
 static bool is_attached(const struct np_domain_disks *disks, const struct np_intent_image *image)
 {
-    const struct np_domain_disk *disk = find_disk(disks, image->target);
+    const struct np_domain_disk *disk = np_domain_disk_of(disks, image->target);
     return disk != NULL && disk->source != NULL && strcmp(disk->source, image->path) == 0;
 }
 

@@ -258,17 +258,58 @@ static uint64_t size_of(struct np_domain *domain, const struct np_domain_disk *d
     return info.capacity;
 }
 
+const struct np_domain_disk *np_domain_disk_of(const struct np_domain_disks *disks, const char *target)
+{
+    for (size_t i = 0; i < disks->count; i++)
+        if (strcmp(disks->list[i].target, target) == 0)
+            return &disks->list[i];
+    return NULL;
+}
+
+static int list(struct np_domain *domain, bool saved, struct np_domain_disks *disks, struct np_error *err)
+{
+    NP_AUTO_FREE char *xml = NULL;
+    if ((saved ? np_domain_saved_xml(domain, &xml, err) : np_domain_xml(domain, true, &xml, err)) < 0)
+        return -1;
+    return np_disks_parse(xml, disks, err) < 0 ? np_error_context(err, "domain %s", domain->name) : 0;
+}
+
+/*
+ * A guest with a saved memory goes on with the disks that it had then, whatever its definition says by now.
+ * Of the definition are the sizes that libvirt tells, and the disks that a checkpoint may have.
+ */
+static int compare_with_definition(struct np_domain *domain, struct np_domain_disks *disks,
+                                   struct np_error *err)
+{
+    NP_CLEANUP(np_domain_disks_clear) struct np_domain_disks defined = {0};
+    if (list(domain, false, &defined, err) < 0)
+        return -1;
+    for (size_t i = 0; i < disks->count; i++) {
+        struct np_domain_disk *disk = &disks->list[i];
+        const struct np_domain_disk *other = np_domain_disk_of(&defined, disk->target);
+        if (other != NULL && is(other->source, disk->source != NULL ? disk->source : ""))
+            disk->size = size_of(domain, disk);
+        if (other != NULL || !disk->can_bitmap)
+            continue;
+        disk->can_bitmap = false;
+        snprintf(disk->why, sizeof(disk->why), "the saved guest has it, and the domain's definition has not");
+    }
+    return 0;
+}
+
 int np_domain_disks(struct np_domain *domain, struct np_domain_disks *disks, struct np_error *err)
 {
     *disks = (struct np_domain_disks){0};
-    NP_AUTO_FREE char *xml = NULL;
-    if (np_domain_xml(domain, true, &xml, err) < 0)
-        return -1;
     NP_CLEANUP(np_domain_disks_clear) struct np_domain_disks found = {0};
-    if (np_disks_parse(xml, &found, err) < 0)
-        return np_error_context(err, "domain %s", domain->name);
+    bool active, saved = false;
+    if (np_domain_is_active(domain, &active, err) < 0 ||
+        (!active && np_domain_is_saved(domain, &saved, err) < 0) || list(domain, saved, &found, err) < 0)
+        return -1;
+    if (saved && compare_with_definition(domain, &found, err) < 0)
+        return -1;
     for (size_t i = 0; i < found.count; i++) {
-        found.list[i].size = size_of(domain, &found.list[i]);
+        if (!saved)
+            found.list[i].size = size_of(domain, &found.list[i]);
         np_disks_look_at_image(&found.list[i]);
     }
     *disks = found;

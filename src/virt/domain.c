@@ -187,6 +187,14 @@ int np_domain_xml(struct np_domain *domain, bool live, char **xml, struct np_err
     return 0;
 }
 
+int np_domain_saved_xml(struct np_domain *domain, char **xml, struct np_error *err)
+{
+    *xml = virDomainManagedSaveGetXMLDesc(domain->ptr, 0);
+    if (*xml == NULL)
+        return np_virt_error(err, "cannot get the XML of the saved memory of domain %s", domain->name);
+    return 0;
+}
+
 /* ---- who QEMU runs as ---- */
 
 /* "+107", "107" or a name of the user database. */
