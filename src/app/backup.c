@@ -148,8 +148,9 @@ static int begin_to_commit(struct np_run *run, struct np_error *err)
         np_run_intend(run, err) < 0 || np_run_make_workdir(run, err) < 0 ||
         np_cancel_check(cancel, err) < 0 || np_run_begin_frozen(run, err) < 0)
         return -1;
-    if (np_cancel_check(cancel, err) < 0 || np_run_collect_blobs(run, err) < 0 ||
-        run->reach->open(run, err) < 0 || np_run_check_bitmaps(run, err) < 0 || np_run_pull(run, err) < 0)
+    if (np_cancel_check(cancel, err) < 0 || np_run_check_disks(run, err) < 0 ||
+        np_run_collect_blobs(run, err) < 0 || run->reach->open(run, err) < 0 ||
+        np_run_check_bitmaps(run, err) < 0 || np_run_pull(run, err) < 0)
         return -1;
     np_run_close_sources(run);
     return run->reach->end(run, err) < 0 ? -1 : commit(run, err);

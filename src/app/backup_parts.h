@@ -124,6 +124,8 @@ void np_run_clear(struct np_run *run); /**< takes a zeroed struct */
 
 /* backup_select.c: which disks take part; fills result->disks and run->disks. */
 int np_run_select(struct np_run *run, struct np_error *err);
+/** The job has begun: NP_FAILED when a disk came, went or got another image since they were listed. */
+int np_run_check_disks(struct np_run *run, struct np_error *err);
 /** List, as left out, the disks of the newest point that the domain has no longer. The points are read. */
 int np_run_note_removed(struct np_run *run, struct np_error *err);
 

@@ -11,14 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct np_domain_disk *find_disk(const struct np_run *run, const char *target)
-{
-    for (size_t i = 0; i < run->all.count; i++)
-        if (strcmp(run->all.list[i].target, target) == 0)
-            return &run->all.list[i];
-    return NULL;
-}
-
 static int unknown_disk(const struct np_run *run, const char *target, struct np_error *err)
 {
     char names[512] = "";
@@ -36,7 +28,7 @@ static int check_asked(const struct np_run *run, struct np_error *err)
 {
     const struct np_targets *include = &run->request->include, *exclude = &run->request->exclude;
     for (size_t i = 0; i < include->count; i++) {
-        const struct np_domain_disk *disk = find_disk(run, include->list[i]);
+        const struct np_domain_disk *disk = np_domain_disk_of(&run->all, include->list[i]);
         if (disk == NULL)
             return unknown_disk(run, include->list[i], err);
         if (!disk->can_backup) {
@@ -47,7 +39,7 @@ static int check_asked(const struct np_run *run, struct np_error *err)
             return np_fail(err, NP_USAGE, "disk %s is both included and excluded", disk->target);
     }
     for (size_t i = 0; i < exclude->count; i++)
-        if (find_disk(run, exclude->list[i]) == NULL)
+        if (np_domain_disk_of(&run->all, exclude->list[i]) == NULL)
             return unknown_disk(run, exclude->list[i], err);
     return 0;
 }
@@ -115,6 +107,42 @@ int np_run_select(struct np_run *run, struct np_error *err)
     if (run->disk_count == 0)
         return np_fail(err, NP_FAILED, "domain '%s' has no disk to back up", np_domain_name(run->domain));
     np_run_choose_reach(run);
+    return 0;
+}
+
+/* ---- disks that came or went while the job began ---- */
+
+static int has_changed(const struct np_domain_disk *disk, const char *how, struct np_error *err)
+{
+    np_error_where(err, disk->target, NP_NO_OFFSET);
+    return np_fail(err, NP_FAILED, "disk %s %s while the backup began; run it again", disk->target, how);
+}
+
+/* Of a guest that runs, what its QEMU has is read, whatever it is named by now. */
+static bool is_same_source(const struct np_run *run, const struct np_domain_disk *a,
+                           const struct np_domain_disk *b)
+{
+    return run->reach != &np_reach_images ||
+           strcmp(a->source != NULL ? a->source : "", b->source != NULL ? b->source : "") == 0;
+}
+
+int np_run_check_disks(struct np_run *run, struct np_error *err)
+{
+    NP_CLEANUP(np_domain_disks_clear) struct np_domain_disks now = {0};
+    if (np_domain_disks(run->domain, &now, err) < 0)
+        return -1;
+    for (size_t i = 0; i < now.count; i++) {
+        const struct np_domain_disk *disk = &now.list[i], *was = np_domain_disk_of(&run->all, disk->target);
+        bool wanted = np_targets_want(&run->request->include, disk->target) &&
+                      !np_targets_contain(&run->request->exclude, disk->target);
+        if (was == NULL && disk->can_backup && wanted)
+            return has_changed(disk, "was attached", err);
+        if (was != NULL && was->can_backup && !is_same_source(run, was, disk))
+            return has_changed(disk, "got another image", err);
+    }
+    for (size_t i = 0; i < run->all.count; i++)
+        if (run->all.list[i].can_backup && np_domain_disk_of(&now, run->all.list[i].target) == NULL)
+            return has_changed(&run->all.list[i], "was detached", err);
     return 0;
 }
 
