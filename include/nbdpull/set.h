@@ -116,6 +116,8 @@ struct np_point_disk {
     char checkpoint[NP_CHECKPOINT_MAX]; /**< "" when the disk is not in the point's checkpoint */
     char image[NP_IMAGE_MAX];
     uint64_t image_dev, image_ino;
+    bool has_below;          /**< images below it were known when the point was made */
+    struct np_hash128 below; /**< of what they were */
 };
 
 /** A committed restore point. */

@@ -62,7 +62,10 @@ int np_set_rebuild(struct np_set *set, const struct np_uuid *uuid, const char *d
  */
 int np_set_put_aside(struct np_set *set, const char *name, char to[NP_SET_ASIDE_MAX], struct np_error *err);
 
-/** True when both records say the same of the point, but for the codec as it was asked for. */
+/**
+ * True when both records say the same of the point, but for what no stream tells: the codec as it was asked
+ * for, and what the images below the disks were.
+ */
 int np_point_same(const struct np_point *a, const struct np_point *b, bool *same, struct np_error *err);
 
 #endif

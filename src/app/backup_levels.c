@@ -108,6 +108,13 @@ static bool same_image(const struct np_domain_disk *now, const struct np_point_d
            now->image_dev == then->image_dev && now->image_ino == then->image_ino;
 }
 
+/* A bitmap tells what was written to its own image, and nothing of those below. */
+static bool same_below(const struct np_run_disk *now, const struct np_point_disk *then)
+{
+    return now->has_below == then->has_below &&
+           (!now->has_below || np_hash128_equal(now->below, then->below));
+}
+
 /* Scan or bitmap? */
 static int choose_how(struct np_run *run, struct np_run_disk *disk, struct np_error *err)
 {
@@ -122,10 +129,14 @@ static int choose_how(struct np_run *run, struct np_run_disk *disk, struct np_er
         say_why(disk, "point %s has no checkpoint of it", disk->parent->id);
     else if (!same_image(now, disk->parent_disk))
         say_why(disk, "the image is another one than at point %s", disk->parent->id);
+    else if (disk->below_known && !same_below(disk, disk->parent_disk))
+        say_why(disk, "an image below it is another one than at point %s, or was changed", disk->parent->id);
     else if (run->reach->probe(run, disk, &usable, err) < 0)
         return -1;
     else if (!usable)
         say_why(disk, "the bitmap of checkpoint %s is lost or not usable", checkpoint);
+    else if (!(usable = disk->below_known))
+        say_why(disk, "it is not known which images the guest has open below it");
     else
         say_why(disk, "its bitmap since point %s is there", disk->parent->id);
     set_mode(run, disk, usable ? NP_MODE_BITMAP : NP_MODE_SCAN);
@@ -190,6 +201,9 @@ int np_run_choose_levels(struct np_run *run, struct np_error *err)
     const char *asked = run->request->level;
     if (run->set != NULL && np_set_points(run->set, &run->points, err) < 0)
         return -1;
+    for (size_t i = 0; run->set != NULL && i < run->disk_count; i++)
+        if (np_run_look_below(run, &run->disks[i], err) < 0)
+            return -1;
     bool chain = has_chain(run);
     if (strcmp(asked, "auto") == 0)
         asked = chain ? "inc" : "full";

@@ -33,6 +33,9 @@ struct np_run_disk {
     const struct np_point *parent; /**< the point it builds on, borrowed from run.points; NULL for a full */
     const struct np_point_disk *parent_disk;
     struct np_origin_disk base; /**< the parent's streams, open while the mode is not full */
+    bool below_known; /**< before the job: which images there are below it, and that no others are read */
+    bool has_below;
+    struct np_hash128 below; /**< of what these were then */
     struct np_source source;
     uint64_t allocated; /**< what is to be read; 0 when nobody looks at the progress */
     struct np_uuid stream, state;
@@ -141,6 +144,10 @@ void np_run_close_bases(struct np_run *run);
 struct np_geometry np_run_geometry(const struct np_run_disk *disk);
 /** Which granules of it are stored, by its mode. */
 enum np_scope np_run_scope(const struct np_run_disk *disk);
+
+/* backup_below.c: what a disk's image stands on. */
+/** Look at the images below it, as they are now. */
+int np_run_look_below(struct np_run *run, struct np_run_disk *disk, struct np_error *err);
 
 /* backup_identity.c: names and META. */
 int np_run_identify(struct np_run *run, struct np_error *err);

@@ -136,6 +136,8 @@ static void record_disk(struct np_run *run, struct np_run_disk *disk, const stru
         .digest = totals->digest,
         .image_dev = domain_disk->image_dev,
         .image_ino = domain_disk->image_ino,
+        .has_below = disk->has_below,
+        .below = disk->below,
     };
     snprintf(to->target, sizeof(to->target), "%s", domain_disk->target);
     snprintf(to->level, sizeof(to->level), "%s", disk->result->level);

@@ -38,6 +38,8 @@ static void encode_stored(const struct np_point_disk *disk, struct np_json_write
     np_json_write_string(&inner, "source", disk->image);
     np_json_write_number_text(&inner, "dev", disk->image_dev);
     np_json_write_number_text(&inner, "ino", disk->image_ino);
+    if (disk->has_below)
+        np_json_write_hash_or_null(&inner, "below", true, disk->below);
 }
 
 int np_point_encode(const struct np_point *point, const char *file, char **text, size_t *size,
@@ -145,9 +147,12 @@ static int decode_image(const struct np_json_read *in, struct np_point_disk *dis
     struct np_json_read image;
     if (np_json_read_object(in, "image", &image, err) < 0 ||
         np_json_read_string(&image, "source", disk->image, sizeof(disk->image), err) < 0 ||
-        np_json_read_number_text(&image, "dev", &disk->image_dev, err) < 0)
+        np_json_read_number_text(&image, "dev", &disk->image_dev, err) < 0 ||
+        np_json_read_number_text(&image, "ino", &disk->image_ino, err) < 0)
         return -1;
-    return np_json_read_number_text(&image, "ino", &disk->image_ino, err);
+    return json_object_object_get_ex(image.object, "below", NULL)
+               ? np_json_read_hash_or_null(&image, "below", &disk->has_below, &disk->below, err)
+               : 0;
 }
 
 static int decode_stored(const struct np_json_read *in, const char *id, struct np_point_disk *disk,

@@ -144,8 +144,11 @@ int np_point_same(const struct np_point *a, const struct np_point *b, bool *same
     if (!*same)
         return 0;
     memcpy(disks, b->disks, b->disk_count * sizeof(*disks));
-    for (size_t i = 0; i < b->disk_count; i++)
+    for (size_t i = 0; i < b->disk_count; i++) {
         memcpy(disks[i].codec, a->disks[i].codec, sizeof(disks[i].codec));
+        disks[i].has_below = a->disks[i].has_below;
+        disks[i].below = a->disks[i].below;
+    }
     other.disks = disks;
     if (np_point_encode(a, a->id, &text_a, &size_a, err) < 0 ||
         np_point_encode(&other, b->id, &text_b, &size_b, err) < 0)
