@@ -390,10 +390,14 @@ struct np_checkpoints_request {
 struct np_checkpoints_result {
     char domain[256];
     struct np_names names; /**< owned; those that were there */
-    uint64_t removed;
+    struct np_names lost;  /**< owned; those that libvirt has lost, whose bitmaps were in the disks' images */
+    uint64_t removed;      /**< of both */
 };
 
-/** List or remove all checkpoints of our prefix, of all sets. */
+/**
+ * List or remove all checkpoints of our prefix, of all sets. Those that libvirt has lost are listed only
+ * while the domain is off. -1 too when a bitmap stays after removing, or when an image cannot be looked at.
+ */
 int np_app_checkpoints(const struct np_checkpoints_request *request, struct np_checkpoints_result *result,
                        struct np_error *err);
 void np_checkpoints_result_clear(struct np_checkpoints_result *result); /**< takes a zeroed struct */

@@ -375,4 +375,14 @@ int np_checkpoint_redefine(struct np_domain *domain, const char *saved_xml, cons
  */
 int np_checkpoint_recall(struct np_domain *domain, const char *name, bool *found, struct np_error *err);
 
+/**
+ * Names of all dirty bitmaps that the QEMU of a running domain has, those of lost checkpoints too; more than
+ * once when several images have one of that name. libvirt notes as a taint of the domain that its monitor was
+ * used.
+ * @param writable of images that are open for writing: the disks' own. Zeroed; filled
+ * @param others   of those that are not: backing images, read-only disks. Zeroed; filled
+ */
+int np_domain_bitmaps(struct np_domain *domain, struct np_names *writable, struct np_names *others,
+                      struct np_error *err);
+
 #endif

@@ -25,11 +25,14 @@ static int print_json(const struct np_checkpoints_result *result, const struct n
                       struct np_error *err)
 {
     struct json_object *report = np_report_new("checkpoints");
-    struct json_object *names = json_object_new_array();
+    struct json_object *names = json_object_new_array(), *lost = json_object_new_array();
     np_report_string(report, "domain", result->domain);
     for (size_t i = 0; i < result->names.count; i++)
         json_object_array_add(names, json_object_new_string(result->names.list[i]));
     np_report_add(report, "checkpoints", names);
+    for (size_t i = 0; i < result->lost.count; i++)
+        json_object_array_add(lost, json_object_new_string(result->lost.list[i]));
+    np_report_add(report, "lost", lost);
     np_report_size(report, "removed", result->removed);
     return np_report_print(report, outcome, stdout, err);
 }
@@ -64,6 +67,8 @@ static int run(struct np_context *context, int argc, char **argv, struct np_erro
     }
     for (size_t i = 0; done == 0 && !request.remove && i < result.names.count; i++)
         np_output_line(stdout, "%s", result.names.list[i]);
+    for (size_t i = 0; done == 0 && !request.remove && i < result.lost.count; i++)
+        np_output_line(stdout, "%s (libvirt has lost it, its bitmap is left)", result.lost.list[i]);
     return done;
 }
 
