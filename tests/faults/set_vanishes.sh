@@ -126,11 +126,11 @@ vanish_backup()
     lab_eventually "the guardian ends" vanish_guardians_are_gone
     [ -e "$LAB_DIR/tmp/at" ] || { fault_truth last && return 0; } # the step was not reached: their number varies
     where=$(vanish_where "$3")
+    [ "$(wc -l <"$LAB_DIR/tmp/at")" -le "$(wc -w <<<"$points")" ] || new=yes
     # Before it has made something in its part it goes on with what stands there; then the point needs nothing else.
-    if vanish_is_part && [ "$FAULT_STATUS" -eq 0 ] && [ ! -e "$LAB_DIR/tmp/too-early" ]; then
+    if vanish_is_part && [ "$FAULT_STATUS$new" = 0no ] && [ ! -e "$LAB_DIR/tmp/too-early" ]; then
         [ "$(fault_points | wc -w)" -gt "$(wc -w <<<"$points")" ] && goes_on=yes && fault_restores after
     fi
-    [ "$(wc -l <"$LAB_DIR/tmp/at")" -le "$(wc -w <<<"$points")" ] || new=yes
     ! vanish_is_part || vanish_put_back
     if [ -e "$where" ] && [ -e "$where/set.json" ]; then
         now=$(FAULT_SET=$where fault_points) || exit 1
