@@ -47,6 +47,7 @@ struct below {
     struct np_hash_stream *hash; /* owned */
     struct stat *files;          /* owned; those that are regular files */
     size_t count;
+    bool unseen; /* there is a path, and nothing that we can see */
 };
 
 static void clear_below(struct below *below)
@@ -59,6 +60,7 @@ static void add_image(struct below *below, const char *format, const char *path)
 {
     struct stat st;
     bool local = path[0] == '/' && stat(path, &st) == 0;
+    below->unseen |= path[0] == '/' && !local;
     add_text(below->hash, format);
     if (local && S_ISREG(st.st_mode)) {
         add_file(below->hash, &st);
@@ -84,7 +86,8 @@ static int look_at_chain(struct np_run_disk *disk, const char *chain, bool runni
 {
     NP_AUTO_FREE char *lines = strdup(chain);
     NP_CLEANUP(clear_below)
-    struct below below = {np_hash_stream_new(), calloc(count_lines(chain) + 1, sizeof(*below.files)), 0};
+    struct below below = {np_hash_stream_new(), calloc(count_lines(chain) + 1, sizeof(*below.files)), 0,
+                          false};
     if (lines == NULL || below.hash == NULL || below.files == NULL)
         return np_fail_errno(err, NP_FAILED, ENOMEM, "disk %s", disk->domain_disk->target);
     char *rest;
@@ -95,6 +98,8 @@ static int look_at_chain(struct np_run_disk *disk, const char *chain, bool runni
         add_image(&below, line, path != NULL ? path : "");
     }
     /* A file that was replaced: the guest reads the old one until it is started again, without a word. */
+    if (below.unseen)
+        return 0;
     if (running && below.count > 0 && np_opened_others(disk->domain_disk->source, below.files, below.count))
         return 0;
     disk->below_known = true;
@@ -109,10 +114,9 @@ int np_run_look_below(struct np_run *run, struct np_run_disk *disk, struct np_er
     bool running = run->reach == &np_reach_job;
     NP_CLEANUP(np_image_file_clear) struct np_image_file image = {0};
     if (!of->can_bitmap || (of->backing == NULL && (of->why_running != NULL || running)))
-        return 0; /* it cannot be known now, or makes no difference */
-    if (of->backing == NULL && np_image_file_look(of->source, of->format, &image, err) < 0) {
-        np_error_where(err, of->target, NP_NO_OFFSET);
-        return np_error_context(err, "disk %s", of->target);
-    }
+        return 0;                        /* it cannot be known now, or makes no difference */
+    struct np_error why = NP_ERROR_INIT; /* where the image must be opened, it is told then */
+    if (of->backing == NULL && np_image_file_look(of->source, of->format, &image, &why) < 0)
+        return 0;
     return look_at_chain(disk, of->backing != NULL ? of->backing : image.backing, running, err);
 }

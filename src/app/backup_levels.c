@@ -129,6 +129,8 @@ static int choose_how(struct np_run *run, struct np_run_disk *disk, struct np_er
         say_why(disk, "point %s has no checkpoint of it", disk->parent->id);
     else if (!same_image(now, disk->parent_disk))
         say_why(disk, "the image is another one than at point %s", disk->parent->id);
+    else if (disk->has_below && !disk->parent_disk->has_below)
+        say_why(disk, "point %s does not say what was below it", disk->parent->id);
     else if (disk->below_known && !same_below(disk, disk->parent_disk))
         say_why(disk, "an image below it is another one than at point %s, or was changed", disk->parent->id);
     else if (run->reach->probe(run, disk, &usable, err) < 0)

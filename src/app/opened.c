@@ -17,6 +17,13 @@ static void close_directory(DIR **directory)
         closedir(*directory);
 }
 
+/* Open for writing? Others read it beside the guest. The mode of the link tells. */
+static bool is_written(DIR *fds, const char *name)
+{
+    struct stat link;
+    return fstatat(dirfd(fds), name, &link, AT_SYMLINK_NOFOLLOW) == 0 && (link.st_mode & S_IWUSR) != 0;
+}
+
 /* By name only: to look at a stranger's file can hang, where its server does. */
 static bool has_image(DIR *fds, const char *image)
 {
@@ -24,7 +31,8 @@ static bool has_image(DIR *fds, const char *image)
     rewinddir(fds);
     for (const struct dirent *entry; (entry = readdir(fds)) != NULL;) {
         ssize_t length = readlinkat(dirfd(fds), entry->d_name, link, sizeof(link));
-        if (length > 0 && (size_t)length == strlen(image) && memcmp(link, image, (size_t)length) == 0)
+        if (length > 0 && (size_t)length == strlen(image) && memcmp(link, image, (size_t)length) == 0 &&
+            is_written(fds, entry->d_name))
             return true;
     }
     return false;

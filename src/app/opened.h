@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 
 /**
- * @param image path of the disk's image: who has it open is the one to ask
+ * @param image path of the disk's image: who has it open for writing is the one to ask
  * @param below of the files that are to be open beside it
  * @return true when somebody has the image open, and nobody who has it has all of these. False too when
  * nobody is seen: processes of other users, or outside our container

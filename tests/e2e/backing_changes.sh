@@ -52,7 +52,8 @@ exact()
 changed()
 {
     exact "$1" scan
-    [[ $why == "an image below it is another one than at point "* ]] || lab_fail "$1: $why"
+    [[ $why == "an image below it is another one than at point "* || $why == "point "*" does not say what was below it" ]] ||
+        lab_fail "$1: $why"
     exact "$1, then nothing" bitmap
 }
 
@@ -90,6 +91,16 @@ changed "on another golden image, before a start"
 lab_truth "$LAB_NAME" vda "$LAB_DIR/tmp/old"
 cp "${golden}1.qcow2" "$LAB_DIR/x" && mv "$LAB_DIR/x" "${golden}3.qcow2"
 TRUTH=$LAB_DIR/tmp/old
+# Who only reads the disk's image beside it, and has the new file below, is not asked.
+mkfifo "$LAB_DIR/tmp/lab.reader" || lab_fail "no pipe"
+qemu-io -r -U -f qcow2 "$vda" <"$LAB_DIR/tmp/lab.reader" >"$LAB_DIR/tmp/lab.reader.out" 2>&1 &
+reader=$!
+exec 7>"$LAB_DIR/tmp/lab.reader"
+has_golden() { find "/proc/$reader/fd" -lname "${golden}3.qcow2" 2>/dev/null | grep -q .; }
+lab_eventually "somebody reads" has_golden
+exact "its file was replaced, live, and somebody reads beside the guest" scan
+exec 7>&-
+wait "$reader"
 exact "its file was replaced, live" scan
 exact "its file was replaced, live, and the guest still has the old one" scan
 exact "a full of a guest that still has the old one" all -l full
@@ -100,6 +111,19 @@ exact "the guest has the new one" scan
 exact "the guest has the new one, then nothing" bitmap
 stop
 exact "nothing since" bitmap
+
+# What is not at its path is not known.
+start
+lab_truth "$LAB_NAME" vda "$LAB_DIR/tmp/old"
+mv "${golden}3.qcow2" "$LAB_DIR/away"
+TRUTH=$LAB_DIR/tmp/old
+exact "its file is away, live" scan
+exact "its file is away, live, again" scan
+mv "$LAB_DIR/away" "${golden}3.qcow2"
+exact "its file is back" scan
+exact "its file is back, then nothing" bitmap
+stop
+TRUTH=
 
 # A repair leaves what it cannot know better; of a record that it rebuilds nobody knows.
 np 0 repair -i "$set"
