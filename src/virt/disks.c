@@ -266,10 +266,10 @@ const struct np_domain_disk *np_domain_disk_of(const struct np_domain_disks *dis
     return NULL;
 }
 
-static int list(struct np_domain *domain, bool saved, struct np_domain_disks *disks, struct np_error *err)
+static int list(struct np_domain *domain, struct np_domain_disks *disks, struct np_error *err)
 {
     NP_AUTO_FREE char *xml = NULL;
-    if ((saved ? np_domain_saved_xml(domain, &xml, err) : np_domain_xml(domain, true, &xml, err)) < 0)
+    if (np_domain_xml(domain, true, &xml, err) < 0)
         return -1;
     return np_disks_parse(xml, disks, err) < 0 ? np_error_context(err, "domain %s", domain->name) : 0;
 }
@@ -282,7 +282,7 @@ static int compare_with_definition(struct np_domain *domain, struct np_domain_di
                                    struct np_error *err)
 {
     NP_CLEANUP(np_domain_disks_clear) struct np_domain_disks defined = {0};
-    if (list(domain, false, &defined, err) < 0)
+    if (list(domain, &defined, err) < 0)
         return -1;
     for (size_t i = 0; i < disks->count; i++) {
         struct np_domain_disk *disk = &disks->list[i];
@@ -297,18 +297,30 @@ static int compare_with_definition(struct np_domain *domain, struct np_domain_di
     return 0;
 }
 
+static int saved_xml(struct np_domain *domain, char **xml, struct np_error *err)
+{
+    bool active, saved = false;
+    if (np_domain_is_active(domain, &active, err) < 0 ||
+        (!active && np_domain_is_saved(domain, &saved, err) < 0))
+        return -1;
+    return saved ? np_domain_saved_xml(domain, xml, err) : 0;
+}
+
 int np_domain_disks(struct np_domain *domain, struct np_domain_disks *disks, struct np_error *err)
 {
     *disks = (struct np_domain_disks){0};
     NP_CLEANUP(np_domain_disks_clear) struct np_domain_disks found = {0};
-    bool active, saved = false;
-    if (np_domain_is_active(domain, &active, err) < 0 ||
-        (!active && np_domain_is_saved(domain, &saved, err) < 0) || list(domain, saved, &found, err) < 0)
+    NP_AUTO_FREE char *saved = NULL;
+    if (saved_xml(domain, &saved, err) < 0)
         return -1;
-    if (saved && compare_with_definition(domain, &found, err) < 0)
+    if (saved == NULL && list(domain, &found, err) < 0)
+        return -1;
+    if (saved != NULL && np_disks_parse(saved, &found, err) < 0)
+        return np_error_context(err, "saved memory of domain %s", domain->name);
+    if (saved != NULL && compare_with_definition(domain, &found, err) < 0)
         return -1;
     for (size_t i = 0; i < found.count; i++) {
-        if (!saved)
+        if (saved == NULL)
             found.list[i].size = size_of(domain, &found.list[i]);
         np_disks_look_at_image(&found.list[i]);
     }
