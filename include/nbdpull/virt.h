@@ -138,7 +138,8 @@ int np_domain_allocation(struct np_domain *domain, const char *target, bool *kno
  * owned */
 int np_domain_xml(struct np_domain *domain, bool live, char **xml, struct np_error *err);
 
-/** As np_domain_xml, of a domain that is off: what it goes on with from its saved memory. */
+/** As np_domain_xml, of a domain that is off: what it goes on with from its saved memory. @param xml NULL
+ * when that is damaged: it starts without it then */
 int np_domain_saved_xml(struct np_domain *domain, char **xml, struct np_error *err);
 
 /** Path of the NVRAM file of a domain XML; *path NULL when it has none. @param path out, owned (free) */
@@ -314,6 +315,12 @@ int np_agent_freeze(struct np_domain *domain, bool *thaw, struct np_error *err);
 int np_agent_thaw(struct np_domain *domain, bool *thawed, struct np_error *err);
 
 /* ---- checkpoints ---- */
+
+/** Names of the checkpoints of all domains there that begin with prefix; of others as far as they can be
+ * listed.
+ * @param names out, owned */
+int np_checkpoint_list_all(struct np_domain *domain, const char *prefix, struct np_names *names,
+                           struct np_error *err);
 
 /** Names of the domain's checkpoints that begin with prefix. @param names out, owned */
 int np_checkpoint_list(struct np_domain *domain, const char *prefix, struct np_names *names,

@@ -44,8 +44,9 @@ static int look_at_disk(const struct np_domain_disk *disk, struct np_names *own,
     if (disk->why_running != NULL)
         return np_fail(err, NP_FAILED, "%s; start the guest, or at least its QEMU (virsh start --paused)",
                        disk->why_running);
+    struct np_names *to = disk->can_bitmap ? own : below; /* one that is read-only may be another guest's */
     if (np_image_file_look(disk->source, disk->format, &image, err) < 0 ||
-        add_all(&image.usable, own, err) < 0 || add_all(&image.broken, own, err) < 0)
+        add_all(&image.usable, to, err) < 0 || add_all(&image.broken, to, err) < 0)
         return -1;
     return add_all(&image.below, below, err);
 }
@@ -79,7 +80,7 @@ int np_lost_bitmaps_find(struct np_domain *domain, bool active, struct np_lost_b
                 : look_at_images(domain, &own, &below, &lost->unseen, err)) < 0)
         return -1;
     /* Asked last: libvirt has the checkpoint of a run that begins now before QEMU has the bitmap. */
-    if (np_checkpoint_list(domain, NP_CHECKPOINT_PREFIX, &known, err) < 0 ||
+    if (np_checkpoint_list_all(domain, NP_CHECKPOINT_PREFIX, &known, err) < 0 ||
         pick(&own, &known, &none, &lost->names, err) < 0)
         return -1;
     return pick(&below, &known, &lost->names, &lost->below, err);

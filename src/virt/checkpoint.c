@@ -21,21 +21,48 @@ static void free_found(struct found *found)
     free(found->list);
 }
 
+static int add_names(virDomainPtr domain, const char *prefix, struct np_names *names, struct np_error *err)
+{
+    NP_CLEANUP(free_found) struct found found = {0};
+    int count = virDomainListAllCheckpoints(domain, &found.list, VIR_DOMAIN_CHECKPOINT_LIST_TOPOLOGICAL);
+    if (count < 0)
+        return np_virt_error(err, "cannot list the checkpoints of domain %s", virDomainGetName(domain));
+    found.count = count;
+    for (int i = 0; i < found.count; i++) {
+        const char *name = virDomainCheckpointGetName(found.list[i]);
+        if (strncmp(name, prefix, strlen(prefix)) == 0 && np_names_add(names, name, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int np_checkpoint_list(struct np_domain *domain, const char *prefix, struct np_names *out,
                        struct np_error *err)
 {
-    NP_CLEANUP(free_found) struct found found = {0};
-    found.count =
-        virDomainListAllCheckpoints(domain->ptr, &found.list, VIR_DOMAIN_CHECKPOINT_LIST_TOPOLOGICAL);
-    if (found.count < 0)
-        return np_virt_error(err, "cannot list the checkpoints of domain %s", domain->name);
-
     NP_CLEANUP(np_names_clear) struct np_names names = {0};
-    for (int i = 0; i < found.count; i++) {
-        const char *name = virDomainCheckpointGetName(found.list[i]);
-        if (strncmp(name, prefix, strlen(prefix)) == 0 && np_names_add(&names, name, err) < 0)
-            return -1;
+    if (add_names(domain->ptr, prefix, &names, err) < 0)
+        return -1;
+    *out = names;
+    names = (struct np_names){0};
+    return 0;
+}
+
+int np_checkpoint_list_all(struct np_domain *domain, const char *prefix, struct np_names *out,
+                           struct np_error *err)
+{
+    virDomainPtr *domains = NULL;
+    NP_CLEANUP(np_names_clear) struct np_names names = {0};
+    if (add_names(domain->ptr, prefix, &names, err) < 0)
+        return -1;
+    int count = virConnectListAllDomains(virDomainGetConnect(domain->ptr), &domains, 0);
+    if (count < 0)
+        return np_virt_error(err, "cannot list the domains");
+    for (int i = 0; i < count; i++) {
+        struct np_error gone = NP_ERROR_INIT;
+        add_names(domains[i], prefix, &names, &gone);
+        virDomainFree(domains[i]);
     }
+    free(domains);
     *out = names;
     names = (struct np_names){0};
     return 0;

@@ -141,4 +141,25 @@ np 0 checkpoints "${domain[@]}" --remove
 grep -q "$stays" "$NP_ERR" || lab_fail "live: $(cat "$NP_ERR")"
 off
 [ "$(bitmaps "$vda")" = nbdpull-0123456789ab-0001-01234567 ] || lab_fail "the backing image: $(bitmaps "$vda")"
+
+# Nor is what another domain knows, which has the same image as its disk, lost; nor what is in an image that is only read.
+np 0 checkpoints "${domain[@]}" --remove
+on
+np_backup "$LAB_NAME" -l full -o "$LAB_DIR/shared"
+off
+own=$(bitmaps "$vdb")
+[ -n "$own" ] || lab_fail "no bitmap in vdb"
+for how in '' '<readonly/>'; do
+    cat >"$LAB_DIR/tmp/rescue.xml" <<XML
+<domain type='qemu'><name>$LAB_NAME-rescue</name><memory unit='MiB'>16</memory><os><type>hvm</type></os><devices>
+  <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='$vdb'/><target dev='vda' bus='virtio'/>$how</disk>
+</devices></domain>
+XML
+    lab_virsh define "$LAB_DIR/tmp/rescue.xml" >/dev/null || lab_fail "no other domain"
+    np 0 checkpoints -c "$LAB_URI" -d "$LAB_NAME-rescue"
+    [ ! -s "$NP_OUT" ] || lab_fail "it lists another domain's: $(cat "$NP_OUT")"
+    np 0 checkpoints -c "$LAB_URI" -d "$LAB_NAME-rescue" --remove
+    [ "$(bitmaps "$vdb")" = "$own" ] || lab_fail "another domain's bitmaps: $(bitmaps "$vdb"), not $own"
+    lab_virsh undefine "$LAB_NAME-rescue" >/dev/null || lab_fail "the other domain stays"
+done
 exit 0
