@@ -126,6 +126,12 @@ static bool is_same_source(const struct np_run *run, const struct np_domain_disk
            strcmp(a->source != NULL ? a->source : "", b->source != NULL ? b->source : "") == 0;
 }
 
+static bool is_wanted(const struct np_run *run, const struct np_domain_disk *disk)
+{
+    return disk->can_backup && np_targets_want(&run->request->include, disk->target) &&
+           !np_targets_contain(&run->request->exclude, disk->target);
+}
+
 int np_run_check_disks(struct np_run *run, struct np_error *err)
 {
     NP_CLEANUP(np_domain_disks_clear) struct np_domain_disks now = {0};
@@ -133,15 +139,13 @@ int np_run_check_disks(struct np_run *run, struct np_error *err)
         return -1;
     for (size_t i = 0; i < now.count; i++) {
         const struct np_domain_disk *disk = &now.list[i], *was = np_domain_disk_of(&run->all, disk->target);
-        bool wanted = np_targets_want(&run->request->include, disk->target) &&
-                      !np_targets_contain(&run->request->exclude, disk->target);
-        if (was == NULL && disk->can_backup && wanted)
+        if (was == NULL && is_wanted(run, disk))
             return has_changed(disk, "was attached", err);
-        if (was != NULL && was->can_backup && !is_same_source(run, was, disk))
+        if (was != NULL && is_wanted(run, was) && !is_same_source(run, was, disk))
             return has_changed(disk, "got another image", err);
     }
     for (size_t i = 0; i < run->all.count; i++)
-        if (run->all.list[i].can_backup && np_domain_disk_of(&now, run->all.list[i].target) == NULL)
+        if (is_wanted(run, &run->all.list[i]) && np_domain_disk_of(&now, run->all.list[i].target) == NULL)
             return has_changed(&run->all.list[i], "was detached", err);
     return 0;
 }
